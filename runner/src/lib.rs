@@ -1,0 +1,1 @@
+//! The data plane of Axiom Hive: everything that touches a file, a process or a socket.
