@@ -95,9 +95,18 @@ fn digests_are_pinned() {
             config("constitution.toml"),
             "sha256:d6e1355c931f499113e0d0dab5668a3bc78e5a796928ba6fa5966149df20f9fa",
         ),
-        (config("constitutions/default-0.9.0.toml"), "sha256:c369c22756bf878a018c07746f08dc944bbc22ba38039e5af1a17a7cbd2b542c"),
-        (tests_dir("valid/reference.toml"), "sha256:f00969f96a1e9adae341e3b435e3ff4b6fa075a153914f4d83783c50ab6bf0de"),
-        (tests_dir("valid/everything.toml"), "sha256:3c58eccc4f9470babeccfc95bc433b9e0ee4449d0804e5cd25b4e5ce81373197"),
+        (
+            config("constitutions/default-0.9.0.toml"),
+            "sha256:c369c22756bf878a018c07746f08dc944bbc22ba38039e5af1a17a7cbd2b542c",
+        ),
+        (
+            tests_dir("valid/reference.toml"),
+            "sha256:f00969f96a1e9adae341e3b435e3ff4b6fa075a153914f4d83783c50ab6bf0de",
+        ),
+        (
+            tests_dir("valid/everything.toml"),
+            "sha256:3c58eccc4f9470babeccfc95bc433b9e0ee4449d0804e5cd25b4e5ce81373197",
+        ),
     ];
     for (path, digest) in pinned {
         let constitution = parse(&path).unwrap_or_else(|errors| panic!("{errors}"));
@@ -158,6 +167,58 @@ fn the_canonical_form_has_the_same_bound() {
         Constitution::from_canonical(&bytes),
         Err(CanonicalError::TooLong)
     );
+}
+
+/// Every list and text of `[interceptor]`, `[meta]` and `[supervisor]` at its upper bound. Numbers at
+/// theirs are in `valid/everything.toml`; one more of each is in `invalid/above_bounds.toml`.
+#[test]
+fn the_greatest_lists_and_texts_are_accepted() {
+    let quoted_list = |items: Vec<String>| format!("[\"{}\"]", items.join("\", \""));
+    let values = (0..64).map(|index| format!("{index:0>256}")).collect();
+    let words: Vec<String> = (0..1024).map(|index| format!("zq{index:0>126}")).collect();
+    let lists = (1..256).fold(String::new(), |text, index| {
+        text + &format!(
+            "[[interceptor.terms]]
+id = \"t{index}\"
+terms = [\"zz{index}\"]
+"
+        )
+    });
+    // 170 alternatives: 1024 bytes.
+    let alternatives: Vec<String> = (0..170).map(|index| format!("zx{index:03}")).collect();
+    let pattern = format!("{}zxzxz", alternatives.join("|"));
+    assert_eq!(pattern.len(), 1024);
+    let examples = quoted_list(vec![format!("{:>1024}", "zx007"); 32]);
+    let counterexamples = quoted_list(vec![" ".repeat(1024); 32]);
+    let patterns = (1..64).fold(String::new(), |text, index| {
+        text + &format!(
+            "[[interceptor.patterns]]
+id = \"p{index}\"
+pattern = \"zy{index:03}\"
+\
+             examples = [\"zy{index:03}\"]
+"
+        )
+    });
+    let text = format!(
+        "[meta]\nname = \"{name}\"\nversion = \"1.0.0-{prerelease}\"\n[supervisor]\n\
+         equivalence = {{ kind = \"choice\", values = {values} }}\n\
+         on_no_agreement = {{ kind = \"fallback\", text = \"{fallback}\" }}\n\
+         [[interceptor.terms]]\nid = \"{id}\"\nterms = {words}\n{lists}\
+         [[interceptor.patterns]]\nid = \"p{id:.31}\"\npattern = \"{pattern}\"\n\
+         examples = {examples}\ncounterexamples = {counterexamples}\n{patterns}",
+        name = "n".repeat(63),
+        prerelease = "v".repeat(58),
+        values = quoted_list(values),
+        fallback = "f".repeat(4096),
+        id = "i".repeat(32),
+        words = quoted_list(words),
+    );
+    let constitution = Constitution::parse("great.toml", &text).unwrap_or_else(|it| panic!("{it}"));
+    assert_eq!(constitution.interceptor.terms.len(), 256);
+    assert_eq!(constitution.interceptor.patterns.len(), 64);
+    let canonical = constitution.canonical_json();
+    assert_eq!(Constitution::from_canonical(&canonical), Ok(constitution));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Upper bound of the errors that are reported at once.
 pub const MAX_DIAGNOSTICS: usize = 100;
 
@@ -12,7 +14,7 @@ const MAX_QUOTED_CHARS: usize = 64;
 ///
 /// Paths are those of the TOML file: `supervisor.max_branches`, `interceptor.patterns[2].examples[0]`;
 /// empty for the whole document.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{path}{}{message}", if path.is_empty() { "" } else { ": " })]
 pub struct Violation {
     /// Where, as a path of keys and zero-based indices.
@@ -24,7 +26,7 @@ pub struct Violation {
 /// One error of a TOML file, with its place in the text.
 ///
 /// Its text form is `file:line:column: path: what must hold`, one line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{file}:{line}:{column}: {path}{}{message}", if path.is_empty() { "" } else { ": " })]
 pub struct Diagnostic {
     /// The file's name, as the caller gave it.

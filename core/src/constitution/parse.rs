@@ -173,11 +173,23 @@ fn report_syntax(reader: &mut Reader, text: &str, errors: &[toml::de::Error]) {
             && (header.is_none() || !broken.contains(&header))
     });
     for error in errors {
-        reader.report_at(
-            offset_of(error),
-            format!("must be valid TOML: {}", error.message()),
-        );
+        let offset = offset_of(error);
+        let problem = if lacks_value(text, offset) {
+            "a value must follow `=`"
+        } else {
+            error.message()
+        };
+        reader.report_at(offset, format!("must be valid TOML: {problem}"));
     }
+}
+
+/// Whether the line holds nothing but a comment after the `=` before `offset`: the parser then takes
+/// the empty text for a string without quotes.
+fn lacks_value(text: &str, offset: usize) -> bool {
+    let offset = text.floor_char_boundary(offset);
+    let before = text[..offset].trim_end_matches([' ', '\t']);
+    let after = text[offset..].trim_start_matches([' ', '\t']);
+    before.ends_with('=') && (after.is_empty() || after.starts_with(['\n', '\r', '#']))
 }
 
 /// Adds the rules of the model that do not hold, except where a value could not be read at all.
