@@ -4,15 +4,28 @@
 //! text that a user or a runtime chose, only enums, bounded integers, digests and salted
 //! commitments (invariant 12).
 
+mod canonical;
+mod commitment;
 mod model;
+mod opening;
+mod receipt;
+mod slot;
+mod validate;
 
+pub use canonical::RecordError;
+pub use commitment::{
+    Commitment, Label, LabelError, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MissingSalt, Payload,
+    PayloadError, Salt, Salts,
+};
 pub use model::*;
+pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};
+pub use receipt::{Receipt, ReceiptError, VerifiedReceipt};
+pub use slot::Slot;
+pub use validate::{MAX_ATTEMPT, MAX_INTEGER};
 
 /// The upper bound of one canonical record, in bytes.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024;
-
-/// SHA-256 over a label, a salt, a length and the bytes; standard base64 in text.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub struct Commitment(pub [u8; 32]);
+/// The upper bound of a record's branches.
+pub const MAX_BRANCHES: usize = 64;
+/// The upper bound of the commitments that one erasure lists.
+pub const MAX_ERASED: usize = 256;

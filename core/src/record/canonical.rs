@@ -1,0 +1,124 @@
+//! Canonical bytes of a record: RFC 8785 JSON, read strictly.
+//!
+//! The reader parses, validates, encodes again and compares. What it accepts is therefore exactly
+//! what the writer can write: no duplicate key, unknown field, white space, float, other key order
+//! or other spelling of a string.
+
+use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, RECORD_SCHEMA, Record, TaskRef};
+
+/// Why a record cannot be written, or bytes are not a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Over [`MAX_RECORD_BYTES`].
+    #[error("a record must be at most 16384 bytes; this one has {bytes}")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// No JSON, or no record.
+    #[error("not a record: {0}")]
+    Json(String),
+    /// A record, but not in its one canonical form.
+    #[error("a record must be canonical JSON (RFC 8785) without unknown fields")]
+    NotCanonical,
+    /// A field is out of its bounds.
+    #[error("{path} must be {must}")]
+    Invalid {
+        /// Which field, such as `decided.branches[3].text`.
+        path: String,
+        /// What must hold.
+        must: &'static str,
+    },
+}
+
+impl Record {
+    /// A record of this version.
+    #[must_use]
+    pub fn new(body: Body) -> Self {
+        Self {
+            schema: RECORD_SCHEMA.to_owned(),
+            body,
+        }
+    }
+
+    /// The one encoding of this record: the ledger's leaf.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, RecordError> {
+        self.validate()?;
+        let bytes =
+            serde_json_canonicalizer::to_vec(self).map_err(|e| RecordError::Json(e.to_string()))?;
+        check_length(bytes)
+    }
+
+    /// Reads a leaf; accepts nothing but what [`Record::to_canonical`] writes.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD_BYTES {
+            return Err(RecordError::TooLong { bytes: bytes.len() });
+        }
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|e| RecordError::Json(e.to_string()))?;
+        if record.to_canonical()? != bytes {
+            return Err(RecordError::NotCanonical);
+        }
+        Ok(record)
+    }
+
+    /// The task and attempt that this record is about.
+    #[must_use]
+    pub fn task(&self) -> Option<&TaskRef> {
+        match &self.body {
+            Body::Intent { task, .. } => Some(task),
+            Body::Constitution { .. } | Body::Erasure { .. } => None,
+            _ => self.outcome().map(|outcome| &outcome.task),
+        }
+    }
+
+    /// What was decided and observed, for a failed attempt and every terminal record.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.body {
+            Body::Attempt(outcome)
+            | Body::Answered(outcome)
+            | Body::Withheld(outcome)
+            | Body::Refused(outcome)
+            | Body::Failed(outcome)
+            | Body::Cancelled(outcome) => Some(outcome),
+            Body::Constitution { .. } | Body::Intent { .. } | Body::Erasure { .. } => None,
+        }
+    }
+
+    /// Whether this record ends its task.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.outcome().is_some() && !matches!(self.body, Body::Attempt(_))
+    }
+
+    /// Every commitment in this record whose payload belongs to it, in the order of the schema. An
+    /// erasure lists the payloads of another record and has none of its own.
+    #[must_use]
+    pub fn commitments(&self) -> Vec<Commitment> {
+        match &self.body {
+            Body::Constitution { text, .. } => vec![*text],
+            Body::Intent {
+                task_text, prompt, ..
+            } => vec![*task_text, *prompt],
+            Body::Erasure { .. } => Vec::new(),
+            _ => self.outcome().map(outcome_commitments).unwrap_or_default(),
+        }
+    }
+}
+
+fn outcome_commitments(outcome: &Outcome) -> Vec<Commitment> {
+    let decided = &outcome.decided;
+    let mut all = vec![decided.runtime.spec, decided.prompt];
+    all.extend(decided.branches.iter().filter_map(|branch| branch.text));
+    all.extend(decided.answer.as_ref().map(|answer| answer.text));
+    all.extend(outcome.observed.detail);
+    all
+}
+
+fn check_length(bytes: Vec<u8>) -> Result<Vec<u8>, RecordError> {
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(RecordError::TooLong { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
