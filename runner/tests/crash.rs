@@ -17,7 +17,10 @@ use common::Hive;
 
 /// Kills; the full count is in `tests/budget.toml`.
 fn kills() -> usize {
-    std::env::var("AXIOM_HIVE_BUDGET_CRASH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+    std::env::var("AXIOM_HIVE_BUDGET_CRASH_KILLS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(200)
 }
 
 #[test]
@@ -32,7 +35,15 @@ fn no_kill_loses_or_doubles_a_record() {
         let nth = 1 + round / CRASH_POINTS.len() % 2;
         let uid = format!("crash-{round}");
         let prompt = format!("answer number {round}");
-        let args = ["--runtime", "echo", "--branches", "1", "--task-uid", &uid, &prompt];
+        let args = [
+            "--runtime",
+            "echo",
+            "--branches",
+            "1",
+            "--task-uid",
+            &uid,
+            &prompt,
+        ];
         let output = hive
             .run_command(&args)
             .env("AXIOM_HIVE_CRASH_AT", format!("{point}:{nth}"))
@@ -42,7 +53,10 @@ fn no_kill_loses_or_doubles_a_record() {
             killed += 1;
         }
         round += 1;
-        assert!(round < kills() * 4, "most points must be reached: {killed} kills in {round} runs");
+        assert!(
+            round < kills() * 4,
+            "most points must be reached: {killed} kills in {round} runs"
+        );
         let again = hive.run(&args).expect(0);
         assert_eq!(again.stdout, format!("{prompt}\n"));
         answers.insert(uid, prompt);
@@ -52,7 +66,10 @@ fn no_kill_loses_or_doubles_a_record() {
     }
     hive.verify().expect(0);
     assert_one_terminal_each(&hive, &answers);
-    println!("{killed} kills in {round} runs over {} points", CRASH_POINTS.len());
+    println!(
+        "{killed} kills in {round} runs over {} points",
+        CRASH_POINTS.len()
+    );
 }
 
 fn assert_one_terminal_each(hive: &Hive, answers: &BTreeMap<String, String>) {
@@ -60,14 +77,27 @@ fn assert_one_terminal_each(hive: &Hive, answers: &BTreeMap<String, String>) {
     let mut from = 0;
     loop {
         let list = hive
-            .cli(&["ledger", "list", "ledger", "--output", "json", "--from", &from.to_string()])
+            .cli(&[
+                "ledger",
+                "list",
+                "ledger",
+                "--output",
+                "json",
+                "--from",
+                &from.to_string(),
+            ])
             .expect(0)
             .json();
         let records = list["records"].as_array().unwrap();
         for record in records {
-            if matches!(record["kind"].as_str(), Some("answered" | "withheld" | "failed")) {
+            if matches!(
+                record["kind"].as_str(),
+                Some("answered" | "withheld" | "failed")
+            ) {
                 assert_eq!(record["kind"], "answered", "{record}");
-                *terminal.entry(record["taskUid"].as_str().unwrap().to_owned()).or_default() += 1;
+                *terminal
+                    .entry(record["taskUid"].as_str().unwrap().to_owned())
+                    .or_default() += 1;
             }
         }
         if records.is_empty() {

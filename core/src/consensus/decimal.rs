@@ -60,7 +60,12 @@ fn increment(digits: &mut Vec<u8>) {
 
 fn format(negative: bool, scaled: &[u8], places: usize) -> String {
     let (whole, fraction) = scaled.split_at(scaled.len() - places);
-    let text = |digits: &[u8]| digits.iter().map(|digit| char::from(*digit)).collect::<String>();
+    let text = |digits: &[u8]| {
+        digits
+            .iter()
+            .map(|digit| char::from(*digit))
+            .collect::<String>()
+    };
     let whole = text(whole);
     let whole = whole.trim_start_matches('0');
     let is_zero = scaled.iter().all(|digit| *digit == b'0');
@@ -99,7 +104,11 @@ mod tests {
             ("-", 0, None),
             ("٤٢", 0, None),
         ] {
-            assert_eq!(quantise(text, decimals).as_deref(), expected, "{text} to {decimals}");
+            assert_eq!(
+                quantise(text, decimals).as_deref(),
+                expected,
+                "{text} to {decimals}"
+            );
         }
     }
 

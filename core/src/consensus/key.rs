@@ -39,10 +39,17 @@ enum Kind {
     Text,
     Bytes,
     Json,
-    Number { decimals: u32 },
-    Regex { regex: Regex, take: Take },
+    Number {
+        decimals: u32,
+    },
+    Regex {
+        regex: Regex,
+        take: Take,
+    },
     /// Text key of each value → the value as listed.
-    Choice { values: BTreeMap<String, String> },
+    Choice {
+        values: BTreeMap<String, String>,
+    },
 }
 
 /// Why an equivalence cannot be used.
@@ -63,11 +70,16 @@ impl KeyMaker {
             Equivalence::Text => Kind::Text,
             Equivalence::Bytes => Kind::Bytes,
             Equivalence::Json => Kind::Json,
-            Equivalence::Number { decimals } => Kind::Number { decimals: *decimals },
-            Equivalence::Regex { pattern, take } => {
-                Kind::Regex { regex: compile_pattern(pattern)?, take: *take }
-            }
-            Equivalence::Choice { values } => Kind::Choice { values: choices(values)? },
+            Equivalence::Number { decimals } => Kind::Number {
+                decimals: *decimals,
+            },
+            Equivalence::Regex { pattern, take } => Kind::Regex {
+                regex: compile_pattern(pattern)?,
+                take: *take,
+            },
+            Equivalence::Choice { values } => Kind::Choice {
+                values: choices(values)?,
+            },
         };
         Ok(Self { kind })
     }
@@ -90,7 +102,10 @@ impl KeyMaker {
     /// agreed value and not a branch's text is what was agreed on.
     #[must_use]
     pub fn is_value_only(&self) -> bool {
-        matches!(self.kind, Kind::Number { .. } | Kind::Regex { .. } | Kind::Choice { .. })
+        matches!(
+            self.kind,
+            Kind::Number { .. } | Kind::Regex { .. } | Kind::Choice { .. }
+        )
     }
 }
 
@@ -120,10 +135,18 @@ fn choices(values: &[String]) -> Result<BTreeMap<String, String>, KeyError> {
 /// one space and trimmed. NFKC again at the end, since lower-casing can denormalise. An answer
 /// without a visible character has no key.
 fn text_key(answer: &str) -> Option<String> {
-    let visible: String =
-        answer.nfkc().filter(|c| !is_invisible(*c)).flat_map(char::to_lowercase).nfkc().collect();
+    let visible: String = answer
+        .nfkc()
+        .filter(|c| !is_invisible(*c))
+        .flat_map(char::to_lowercase)
+        .nfkc()
+        .collect();
     let words: Vec<&str> = visible.split_whitespace().collect();
-    if words.is_empty() { None } else { Some(words.join(" ")) }
+    if words.is_empty() {
+        None
+    } else {
+        Some(words.join(" "))
+    }
 }
 
 /// Default-ignorable characters that change nothing a reader sees (Unicode 16, UAX 44).
@@ -146,7 +169,9 @@ fn capture<'a>(regex: &Regex, take: Take, answer: &'a str) -> Option<&'a str> {
     let mut found = None;
     for captures in regex.captures_iter(Input::new(answer)) {
         let group = if captures.group_len() > 1 { 1 } else { 0 };
-        found = captures.get_group(group).and_then(|span| answer.get(span.range()));
+        found = captures
+            .get_group(group)
+            .and_then(|span| answer.get(span.range()));
         if take == Take::First {
             break;
         }
@@ -196,7 +221,9 @@ mod strict_json {
         }
 
         fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-            Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not finite"))
+            Number::from_f64(value)
+                .map(Value::Number)
+                .ok_or_else(|| E::custom("not finite"))
         }
 
         fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -231,14 +258,22 @@ mod tests {
 
     fn keys(equivalence: &Equivalence) -> impl Fn(&str) -> Option<String> {
         let maker = KeyMaker::compile(equivalence).unwrap();
-        move |answer| maker.key(answer).map(|key| key.as_text().unwrap().to_owned())
+        move |answer| {
+            maker
+                .key(answer)
+                .map(|key| key.as_text().unwrap().to_owned())
+        }
     }
 
     #[test]
     fn text_ignores_case_width_space_and_invisible_characters() {
         let key = keys(&Equivalence::Text);
         let expected = Some("paris, france".to_owned());
-        for same in ["Paris,  France\n", "\u{200b}PARIS, FR\u{ad}ANCE", "Ｐａｒｉｓ，\u{a0}Ｆｒａｎｃｅ"] {
+        for same in [
+            "Paris,  France\n",
+            "\u{200b}PARIS, FR\u{ad}ANCE",
+            "Ｐａｒｉｓ，\u{a0}Ｆｒａｎｃｅ",
+        ] {
             assert_eq!(key(same), expected, "{same:?}");
         }
         assert_ne!(key("Paris"), expected);
@@ -248,7 +283,10 @@ mod tests {
     #[test]
     fn json_ignores_order_and_space_but_not_values_and_refuses_duplicate_keys() {
         let key = keys(&Equivalence::Json);
-        assert_eq!(key("{\"b\": 1.0, \"a\": [true]}"), key("{\"a\":[true],\"b\":1}"));
+        assert_eq!(
+            key("{\"b\": 1.0, \"a\": [true]}"),
+            key("{\"a\":[true],\"b\":1}")
+        );
         assert_ne!(key("{\"a\":1}"), key("{\"a\":2}"));
         assert_eq!(key("{\"a\":1,\"a\":1}"), None);
         assert_eq!(key("[{\"a\":1,\"a\":2}]"), None);
@@ -259,13 +297,22 @@ mod tests {
     #[test]
     fn regex_takes_a_group_of_the_first_or_last_match() {
         let pattern = "answer: ([0-9]+)".to_owned();
-        let first = keys(&Equivalence::Regex { pattern: pattern.clone(), take: Take::First });
-        let last = keys(&Equivalence::Regex { pattern, take: Take::Last });
+        let first = keys(&Equivalence::Regex {
+            pattern: pattern.clone(),
+            take: Take::First,
+        });
+        let last = keys(&Equivalence::Regex {
+            pattern,
+            take: Take::Last,
+        });
         let text = "answer: 1, no, answer: 2";
         assert_eq!(first(text).as_deref(), Some("1"));
         assert_eq!(last(text).as_deref(), Some("2"));
         assert_eq!(first("none"), None);
-        let whole = keys(&Equivalence::Regex { pattern: "[0-9]+".to_owned(), take: Take::First });
+        let whole = keys(&Equivalence::Regex {
+            pattern: "[0-9]+".to_owned(),
+            take: Take::First,
+        });
         assert_eq!(whole("a 42 b").as_deref(), Some("42"));
     }
 
@@ -281,9 +328,17 @@ mod tests {
 
     #[test]
     fn a_pattern_that_cannot_be_linear_or_is_too_large_is_refused() {
-        for pattern in ["(a)\\1", "(?=a)", "(", &"a".repeat(1025), "(?:(?:a{1000}){1000}){1000}"] {
-            let equivalence =
-                Equivalence::Regex { pattern: pattern.to_owned(), take: Take::First };
+        for pattern in [
+            "(a)\\1",
+            "(?=a)",
+            "(",
+            &"a".repeat(1025),
+            "(?:(?:a{1000}){1000}){1000}",
+        ] {
+            let equivalence = Equivalence::Regex {
+                pattern: pattern.to_owned(),
+                take: Take::First,
+            };
             assert!(KeyMaker::compile(&equivalence).is_err(), "{pattern}");
         }
     }

@@ -93,7 +93,13 @@ impl Tally {
     /// An empty tally.
     #[must_use]
     pub fn new(ballot: Ballot) -> Self {
-        Self { ballot, committed: 0, valid: 0, class_of_key: BTreeMap::new(), classes: Vec::new() }
+        Self {
+            ballot,
+            committed: 0,
+            valid: 0,
+            class_of_key: BTreeMap::new(),
+            classes: Vec::new(),
+        }
     }
 
     /// Commits the vote of the next branch by index; returns the lowest branch index of its class
@@ -108,7 +114,10 @@ impl Tally {
         let next = self.classes.len();
         let class = *self.class_of_key.entry(key).or_insert(next);
         if class == next {
-            self.classes.push(Class { first: index, count: 0 });
+            self.classes.push(Class {
+                first: index,
+                count: 0,
+            });
         }
         self.classes[class].count += 1;
         Some(self.classes[class].first)
@@ -138,16 +147,25 @@ impl Tally {
         let Some(leader) = self.leading() else {
             return 0;
         };
-        self.rivals(leader).map(|class| class.count).max().unwrap_or(0)
+        self.rivals(leader)
+            .map(|class| class.count)
+            .max()
+            .unwrap_or(0)
     }
 
     fn leading(&self) -> Option<Class> {
         // `max_by_key` would return the last of equals.
-        self.classes.iter().copied().reduce(|best, c| if c.count > best.count { c } else { best })
+        self.classes
+            .iter()
+            .copied()
+            .reduce(|best, c| if c.count > best.count { c } else { best })
     }
 
     fn rivals(&self, leader: Class) -> impl Iterator<Item = Class> {
-        self.classes.iter().copied().filter(move |class| class.first != leader.first)
+        self.classes
+            .iter()
+            .copied()
+            .filter(move |class| class.first != leader.first)
     }
 
     /// Where the vote stands. Counts only grow and at most `asked - committed` votes are to come, so
@@ -161,7 +179,9 @@ impl Tally {
         if let Some(leader) = self.leading()
             && self.is_certain(leader, remaining)
         {
-            return Decision::Agreed { class: leader.first };
+            return Decision::Agreed {
+                class: leader.first,
+            };
         }
         let leader_count = self.leading().map_or(0, |class| class.count);
         let best = leader_count + remaining;
@@ -203,7 +223,9 @@ impl Tally {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => self.ballot.tie == Tie::Refuse || first < leader.first,
         };
-        let seen = self.rivals(leader).any(|rival| is_beaten(rival.first, rival.count + remaining));
+        let seen = self
+            .rivals(leader)
+            .any(|rival| is_beaten(rival.first, rival.count + remaining));
         !seen && !is_beaten(u32::MAX, remaining)
     }
 }

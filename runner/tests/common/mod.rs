@@ -28,7 +28,13 @@ impl Ran {
 
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }
@@ -42,8 +48,13 @@ impl Default for Hive {
 impl Hive {
     /// `extra` is appended to a minimal constitution.
     pub fn new(extra: &str) -> Self {
-        let hive = Self { dir: TempDir::new().unwrap() };
-        hive.write("constitution.toml", &format!("[meta]\nname = \"t\"\nversion = \"1.0.0\"\n{extra}"));
+        let hive = Self {
+            dir: TempDir::new().unwrap(),
+        };
+        hive.write(
+            "constitution.toml",
+            &format!("[meta]\nname = \"t\"\nversion = \"1.0.0\"\n{extra}"),
+        );
         hive
     }
 
@@ -81,7 +92,9 @@ impl Hive {
     pub fn run_command(&self, args: &[&str]) -> Command {
         let mut command = self.command();
         command.arg("run");
-        command.args(["--constitution", "constitution.toml", "--ledger", "ledger"]).args(args);
+        command
+            .args(["--constitution", "constitution.toml", "--ledger", "ledger"])
+            .args(args);
         command
     }
 
@@ -90,7 +103,11 @@ impl Hive {
     }
 
     pub fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Ran {
-        let mut child = self.run_command(args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .run_command(args)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         // A program that refuses early may close its end before everything is written.
         let _ = child.stdin.take().unwrap().write_all(stdin);
         finish(child)
