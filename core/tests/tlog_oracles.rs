@@ -313,8 +313,8 @@ fn notes_verify_both_ways() {
             let ours = sign_note(&text, &[&key]).unwrap();
             let note = signed_note::Note::from_bytes(ours.as_bytes()).unwrap();
             let list = VerifierList::new(vec![Box::new(verifier)]);
-            let (verified, unverified) = note.verify(&list).unwrap();
-            prop_assert_eq!((verified.len(), unverified.len()), (1, 0));
+            let (known, unknown) = note.verify(&list).unwrap();
+            prop_assert_eq!((known.len(), unknown.len()), (1, 0));
             prop_assert_eq!(note.text(), text.as_bytes());
 
             let material = [&[1], seed.as_slice()].concat();

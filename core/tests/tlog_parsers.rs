@@ -56,9 +56,9 @@ fn no_parser_panics_on_arbitrary_bytes() {
             let _ = Opening::from_canonical(&bytes);
             if let Ok(entries) = bundle::parse(&bytes, width) {
                 let mut again = Vec::new();
-                entries
-                    .iter()
-                    .for_each(|entry| bundle::push_entry(&mut again, entry).unwrap());
+                for entry in entries {
+                    bundle::push_entry(&mut again, entry).unwrap();
+                }
                 prop_assert_eq!(&again, &bytes);
             }
             if let Ok(payload) = Payload::decode(&bytes) {
