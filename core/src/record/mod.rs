@@ -7,6 +7,8 @@
 mod canonical;
 mod commitment;
 mod model;
+mod opening;
+mod receipt;
 mod slot;
 mod validate;
 
@@ -16,6 +18,8 @@ pub use commitment::{
     PayloadError, Salt, Salts,
 };
 pub use model::*;
+pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};
+pub use receipt::{Receipt, ReceiptError, VerifiedReceipt};
 pub use slot::Slot;
 pub use validate::{MAX_ATTEMPT, MAX_INTEGER};
 
