@@ -6,9 +6,8 @@
 //!  0   8  "AXHIVEL1"
 //!  8   8  index of the first frame
 //! 16   8  salt, random per segment
-//! 24  32  Ed25519 public key of the log
-//! 56   2  length n of the origin, 1..=64
-//! 58   n  origin
+//! 24   2  length n of the verifier key, 1..=320
+//! 26   n  verifier key of the log (C2SP signed-note vkey); its name is the origin
 //!      4  CRC-32C over everything before it
 //! ```
 //!
@@ -37,11 +36,13 @@
 //! ```text
 //!  0   1  "K" kept, "E" erased
 //!  1  32  commitment: SHA-256 of the encoded payload
-//! 33   4  length n of the encoded payload, 42..
+//! 33   4  length n of the encoded payload
 //! 37   n  the encoded payload; all zero when erased
 //! ```
 
-use axiom_hive_core::record::{Commitment, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, Payload};
+use axiom_hive_core::record::{
+    Commitment, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, Payload,
+};
 
 /// First bytes of a segment.
 const SEGMENT_MAGIC: &[u8; 8] = b"AXHIVEL1";
@@ -51,37 +52,36 @@ pub(super) const FRAME_MAGIC: &[u8; 4] = b"AXF1";
 pub(super) const FRAME_HEADER_BYTES: usize = 28;
 /// Bytes of an Ed25519 signature.
 pub(super) const SIGNATURE_BYTES: usize = 64;
-/// Upper bound of an origin, in bytes.
-const MAX_ORIGIN_BYTES: usize = 64;
+/// Upper bound of a verifier key's text, in bytes.
+const MAX_VKEY_BYTES: usize = 320;
 /// Upper bound of the payloads of one append.
 pub const MAX_PAYLOADS: usize = 80;
 /// Upper bound of the encoded payloads of one append, in bytes: 40 MiB.
 pub const MAX_PAYLOAD_SECTION_BYTES: usize = 40 * 1024 * 1024;
 /// Bytes before an encoded payload in its section.
 const PAYLOAD_HEADER_BYTES: usize = 37;
-/// The shortest encoded payload: empty label and no bytes.
-const MIN_ENCODED_PAYLOAD_BYTES: usize = 42;
+/// Bytes of an encoded payload besides its label and its bytes.
+const ENCODED_PAYLOAD_OVERHEAD: usize = 42;
 /// The longest: a label of 32 bytes and the most bytes.
-const MAX_ENCODED_PAYLOAD_BYTES: usize = 2 + 32 + 32 + 8 + MAX_PAYLOAD_BYTES;
+const MAX_ENCODED_PAYLOAD_BYTES: usize =
+    ENCODED_PAYLOAD_OVERHEAD + MAX_LABEL_BYTES + MAX_PAYLOAD_BYTES;
 
 /// The start of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub first_index: u64,
     pub salt: [u8; 8],
-    pub public_key: [u8; 32],
-    pub origin: String,
+    pub vkey: String,
 }
 
 impl SegmentHeader {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(62 + self.origin.len());
+        let mut out = Vec::with_capacity(30 + self.vkey.len());
         out.extend_from_slice(SEGMENT_MAGIC);
         out.extend_from_slice(&self.first_index.to_be_bytes());
         out.extend_from_slice(&self.salt);
-        out.extend_from_slice(&self.public_key);
-        out.extend_from_slice(&(self.origin.len() as u16).to_be_bytes());
-        out.extend_from_slice(self.origin.as_bytes());
+        out.extend_from_slice(&(self.vkey.len() as u16).to_be_bytes());
+        out.extend_from_slice(self.vkey.as_bytes());
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_be_bytes());
         out
@@ -96,23 +96,21 @@ impl SegmentHeader {
         }
         let first_index = u64::from_be_bytes(cursor.array().ok_or(SHORT)?);
         let salt = cursor.array().ok_or(SHORT)?;
-        let public_key = cursor.array().ok_or(SHORT)?;
         let length = usize::from(u16::from_be_bytes(cursor.array().ok_or(SHORT)?));
-        if !(1..=MAX_ORIGIN_BYTES).contains(&length) {
-            return Err("the segment's origin is not 1..=64 bytes long");
+        if !(1..=MAX_VKEY_BYTES).contains(&length) {
+            return Err("the segment's verifier key is not 1..=320 bytes long");
         }
-        let origin = cursor.take(length).ok_or(SHORT)?;
+        let vkey = cursor.take(length).ok_or(SHORT)?;
         let covered = bytes.len() - cursor.0.len();
         let checksum = u32::from_be_bytes(cursor.array().ok_or(SHORT)?);
         if crc32c::crc32c(&bytes[..covered]) != checksum {
             return Err("the segment's header does not match its checksum");
         }
-        let origin = std::str::from_utf8(origin).map_err(|_| "the origin is not UTF-8")?;
+        let vkey = std::str::from_utf8(vkey).map_err(|_| "the verifier key is not UTF-8")?;
         let header = Self {
             first_index,
             salt,
-            public_key,
-            origin: origin.to_owned(),
+            vkey: vkey.to_owned(),
         };
         Ok((header, covered + 4))
     }
@@ -228,7 +226,7 @@ pub(super) fn decode_payloads(section: &[u8]) -> Result<Vec<StoredPayload<'_>>, 
         let [state] = cursor.array().ok_or(SHORT)?;
         let commitment = Commitment(cursor.array().ok_or(SHORT)?);
         let length = u32::from_be_bytes(cursor.array().ok_or(SHORT)?) as usize;
-        if !(MIN_ENCODED_PAYLOAD_BYTES..=MAX_ENCODED_PAYLOAD_BYTES).contains(&length) {
+        if !(ENCODED_PAYLOAD_OVERHEAD..=MAX_ENCODED_PAYLOAD_BYTES).contains(&length) {
             return Err("a payload's length is beyond its limit");
         }
         let bytes = cursor.take(length).ok_or(SHORT)?;
@@ -248,8 +246,8 @@ pub(super) fn decode_payloads(section: &[u8]) -> Result<Vec<StoredPayload<'_>>, 
 
 /// Bytes that `payload` takes in a frame.
 pub(super) fn payload_bytes(payload: &Payload) -> usize {
-    PAYLOAD_HEADER_BYTES + MIN_ENCODED_PAYLOAD_BYTES + payload.label.as_str().len()
-        + payload.bytes.len()
+    let label = payload.label.as_str().len();
+    PAYLOAD_HEADER_BYTES + ENCODED_PAYLOAD_OVERHEAD + label + payload.bytes.len()
 }
 
 /// The rest of what is being read.
@@ -319,8 +317,7 @@ mod tests {
         let header = SegmentHeader {
             first_index: 7,
             salt: SALT,
-            public_key: [9; 32],
-            origin: "axiom-hive.local/0123456789abcdef".to_owned(),
+            vkey: "axiom-hive.local/0123456789abcdef+00000000+AAAA".to_owned(),
         };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok((header, bytes.len())));

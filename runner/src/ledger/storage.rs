@@ -4,12 +4,14 @@
 //! directory ([`Disk`]) and in memory ([`Memory`], for tests that need a hundred thousand ledgers
 //! or a disk that fails).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::FlockOperation;
 
 /// Files under one root, by relative path (`log/00000000000000000000`).
 pub trait Storage: Send + Sync {
@@ -17,6 +19,8 @@ pub trait Storage: Send + Sync {
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     /// A whole file; `None` when there is none.
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+    /// A file's length in bytes; `None` when there is none.
+    fn length(&self, path: &str) -> io::Result<Option<u64>>;
     /// Exactly `length` bytes from `offset`.
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
     /// Overwrites bytes of an existing file in place; not durable until [`Storage::sync`].
@@ -28,6 +32,20 @@ pub trait Storage: Send + Sync {
     /// Makes or replaces a file in one step (temporary file, rename), with its folders. With
     /// `durable`, file and folder entries are on the disk when this returns.
     fn replace(&self, path: &str, bytes: &[u8], durable: bool) -> io::Result<()>;
+    /// Takes the exclusive lock on a file, made when missing with its folders; `None` while another
+    /// holder, in this process or another, has it.
+    fn try_lock(&self, path: &str) -> io::Result<Option<Lock>>;
+}
+
+/// Held until it is dropped.
+pub struct Lock {
+    _held: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
 }
 
 /// How a file that is being written is called until it is renamed.
@@ -39,8 +57,8 @@ pub struct Disk {
     root: PathBuf,
     /// Permission bits of new files.
     mode: u32,
-    /// The file last written to: an append opens nothing.
-    handle: Mutex<Vec<(String, Arc<File>)>>,
+    /// Files written to lately: an append opens nothing.
+    handles: Mutex<Vec<(String, Arc<File>)>>,
 }
 
 /// Files kept open: the active segment, two heads, two pins.
@@ -54,7 +72,7 @@ impl Disk {
         Self {
             root: root.to_owned(),
             mode,
-            handle: Mutex::default(),
+            handles: Mutex::default(),
         }
     }
 
@@ -64,7 +82,7 @@ impl Disk {
 
     /// The file, open for reading and writing.
     fn writable(&self, path: &str) -> io::Result<Arc<File>> {
-        let mut handles = lock(&self.handle);
+        let mut handles = lock(&self.handles);
         if let Some((_, file)) = handles.iter().find(|(name, _)| name == path) {
             return Ok(Arc::clone(file));
         }
@@ -132,6 +150,11 @@ impl Storage for Disk {
         none_if_missing(fs::read(self.path(path)))
     }
 
+    fn length(&self, path: &str) -> io::Result<Option<u64>> {
+        let metadata = none_if_missing(fs::metadata(self.path(path)))?;
+        Ok(metadata.map(|metadata| metadata.len()))
+    }
+
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         File::open(self.path(path))?.read_exact_at(&mut bytes, offset)?;
@@ -168,11 +191,31 @@ impl Storage for Disk {
             file.sync_all()?;
         }
         fs::rename(&temporary, &target)?;
-        lock(&self.handle).retain(|(name, _)| name != path);
+        lock(&self.handles).retain(|(name, _)| name != path);
         if durable {
             sync_folder(folder)?;
         }
         Ok(())
+    }
+
+    fn try_lock(&self, path: &str) -> io::Result<Option<Lock>> {
+        let path = self.path(path);
+        self.make_folders(path.parent().unwrap_or(Path::new("")))?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(self.mode)
+            .open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock {
+                _held: Box::new(file),
+            })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -186,6 +229,19 @@ struct Inner {
     /// Bytes that may still be written; `None`: no limit.
     space: Option<usize>,
     fail_sync: bool,
+    locked: BTreeSet<String>,
+}
+
+/// A lock in memory.
+struct MemoryLock {
+    memory: Memory,
+    path: String,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        lock(&self.memory.0).locked.remove(&self.path);
+    }
 }
 
 impl Memory {
@@ -262,6 +318,10 @@ impl Storage for Memory {
         Ok(lock(&self.0).files.get(path).cloned())
     }
 
+    fn length(&self, path: &str) -> io::Result<Option<u64>> {
+        Ok(lock(&self.0).files.get(path).map(|file| file.len() as u64))
+    }
+
     fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut inner = lock(&self.0);
         let start = usize::try_from(offset).map_err(io::Error::other)?;
@@ -306,6 +366,16 @@ impl Storage for Memory {
         }
         inner.files.insert(path.to_owned(), bytes.to_vec());
         if durable { inner.synced() } else { Ok(()) }
+    }
+
+    fn try_lock(&self, path: &str) -> io::Result<Option<Lock>> {
+        let is_free = lock(&self.0).locked.insert(path.to_owned());
+        Ok(is_free.then(|| Lock {
+            _held: Box::new(MemoryLock {
+                memory: self.clone(),
+                path: path.to_owned(),
+            }),
+        }))
     }
 }
 
