@@ -135,7 +135,9 @@ impl Slots {
 
     /// The newest intact head.
     pub(super) fn newest(&self) -> Option<Head> {
-        self.intact().map(|(_, head)| head).max_by_key(|head| head.size)
+        self.intact()
+            .map(|(_, head)| head)
+            .max_by_key(|head| head.size)
     }
 
     /// Every intact head with its file.
@@ -240,6 +242,9 @@ mod tests {
         assert!(head.is_signed_by(key.verifying_key()));
         assert!(!head.is_signed_by(other.verifying_key()));
         let note = head.checkpoint(key.verifying_key());
-        assert_eq!(Checkpoint::open(&note, key.verifying_key()).unwrap().size, 3);
+        assert_eq!(
+            Checkpoint::open(&note, key.verifying_key()).unwrap().size,
+            3
+        );
     }
 }

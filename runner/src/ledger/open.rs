@@ -96,12 +96,17 @@ fn create(storage: &dyn Storage, keys: &KeyStore, name: &str) -> Result<(), Ledg
         why,
     };
     let names = storage.list("").map_err(io_error(format!("list {name}")))?;
-    if let Some(other) = names.iter().find(|n| !NAMES_BEFORE_LOG.contains(&n.as_str())) {
+    if let Some(other) = names
+        .iter()
+        .find(|n| !NAMES_BEFORE_LOG.contains(&n.as_str()))
+    {
         return Err(not_empty(format!("it holds {other} and no log")));
     }
     let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
     if heads.newest().is_some() {
-        return Err(not_empty("it holds signed heads, but its log is gone".to_owned()));
+        return Err(not_empty(
+            "it holds signed heads, but its log is gone".to_owned(),
+        ));
     }
     reach(CrashPoint::CreateStart);
     let key = keys.create()?;
@@ -158,7 +163,10 @@ impl Opening {
         let origin = log.key.name().to_owned();
         let mut reasons = Vec::new();
         let mut locks = vec![lock];
-        let key = keys.signing_key(&log.key).map_err(|no| reasons.push(no)).ok();
+        let key = keys
+            .signing_key(&log.key)
+            .map_err(|no| reasons.push(no))
+            .ok();
         if key.is_some() {
             let path = format!("{origin}/lock");
             locks.push(take_lock(&*keys.storage, &path, &keys.shown(&path))?);
@@ -250,7 +258,7 @@ impl Opening {
             tiles::write_missing(&view)?;
         }
         let state = match (self.key, is_sound) {
-            (Some(key), true) => State::Writable(key),
+            (Some(key), true) => State::Writable(Arc::new(key)),
             _ => State::ReadOnly(self.reasons),
         };
         Ok(Ledger {
@@ -293,7 +301,9 @@ impl Opening {
             }
         }
         for path in touched {
-            self.storage.sync(path).map_err(io_error(format!("sync {path}")))?;
+            self.storage
+                .sync(path)
+                .map_err(io_error(format!("sync {path}")))?;
         }
         Ok(())
     }
@@ -338,7 +348,10 @@ pub(super) fn wrong_with(head: &Head, log: &Log) -> Option<String> {
         return Some("the head is not signed by the log's key".to_owned());
     }
     if log.tree.root_at(head.size) != Ok(head.root) {
-        return Some(format!("the first {} records are not those that were released", head.size));
+        return Some(format!(
+            "the first {} records are not those that were released",
+            head.size
+        ));
     }
     None
 }
