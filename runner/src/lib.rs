@@ -1,1 +1,3 @@
 //! The data plane of Axiom Hive: everything that touches a file, a process or a socket.
+
+pub mod ledger;

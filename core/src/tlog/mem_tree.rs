@@ -67,6 +67,7 @@ impl MemTree {
         for (level, nodes) in self.levels.iter_mut().enumerate() {
             nodes.truncate(usize::try_from(size >> level).unwrap_or(usize::MAX));
         }
+        self.levels.retain(|nodes| !nodes.is_empty());
     }
 
     /// The root of all entries.

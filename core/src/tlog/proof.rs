@@ -201,7 +201,8 @@ fn skip_missing_siblings(at: &mut u64, last: &mut u64) {
 }
 
 /// Checks that the tree of `new` entries under `new_root` begins with the tree of `old` entries
-/// under `old_root`. The empty tree begins every tree: its proof is empty, and says nothing.
+/// under `old_root`. There is no proof from the empty tree: it would say nothing, and
+/// the caller must not take it for a statement.
 pub fn verify_consistency(
     old: u64,
     new: u64,
@@ -209,12 +210,11 @@ pub fn verify_consistency(
     new_root: &Hash,
     proof: &[Hash],
 ) -> Result<(), ProofError> {
-    if old > new || new > MAX_TREE_SIZE {
+    if old == 0 || old > new || new > MAX_TREE_SIZE {
         return Err(ProofError::OutOfRange);
     }
-    if old == new || old == 0 {
-        let same = old != new || old_root == new_root;
-        return match (proof.is_empty(), same) {
+    if old == new {
+        return match (proof.is_empty(), old_root == new_root) {
             (true, true) => Ok(()),
             (false, _) => Err(ProofError::Length),
             (true, false) => Err(ProofError::Root),
