@@ -12,15 +12,110 @@ pub(crate) struct Corpus {
 }
 
 const WORDS: &[&str] = &[
-    "the", "of", "and", "a", "to", "in", "is", "that", "it", "was", "for", "on", "are", "with",
-    "as", "they", "be", "at", "one", "have", "this", "from", "or", "had", "by", "word", "but",
-    "what", "some", "we", "can", "out", "other", "were", "all", "there", "when", "up", "use",
-    "your", "how", "said", "an", "each", "she", "which", "their", "time", "if", "will", "way",
-    "about", "many", "then", "them", "write", "would", "like", "so", "these", "her", "long",
-    "make", "thing", "see", "him", "two", "has", "look", "more", "day", "could", "go", "come",
-    "did", "number", "sound", "no", "most", "people", "my", "over", "know", "water", "than",
-    "call", "first", "who", "may", "down", "side", "been", "now", "find", "harbour", "policy",
-    "committee", "although", "measure", "Thursday", "Rotterdam", "café", "naïve", "Zürich",
+    "the",
+    "of",
+    "and",
+    "a",
+    "to",
+    "in",
+    "is",
+    "that",
+    "it",
+    "was",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "they",
+    "be",
+    "at",
+    "one",
+    "have",
+    "this",
+    "from",
+    "or",
+    "had",
+    "by",
+    "word",
+    "but",
+    "what",
+    "some",
+    "we",
+    "can",
+    "out",
+    "other",
+    "were",
+    "all",
+    "there",
+    "when",
+    "up",
+    "use",
+    "your",
+    "how",
+    "said",
+    "an",
+    "each",
+    "she",
+    "which",
+    "their",
+    "time",
+    "if",
+    "will",
+    "way",
+    "about",
+    "many",
+    "then",
+    "them",
+    "write",
+    "would",
+    "like",
+    "so",
+    "these",
+    "her",
+    "long",
+    "make",
+    "thing",
+    "see",
+    "him",
+    "two",
+    "has",
+    "look",
+    "more",
+    "day",
+    "could",
+    "go",
+    "come",
+    "did",
+    "number",
+    "sound",
+    "no",
+    "most",
+    "people",
+    "my",
+    "over",
+    "know",
+    "water",
+    "than",
+    "call",
+    "first",
+    "who",
+    "may",
+    "down",
+    "side",
+    "been",
+    "now",
+    "find",
+    "harbour",
+    "policy",
+    "committee",
+    "although",
+    "measure",
+    "Thursday",
+    "Rotterdam",
+    "café",
+    "naïve",
+    "Zürich",
 ];
 
 /// What a detector finds, each followed by prose.
@@ -43,7 +138,10 @@ const FAMILIES: &[(&str, &str)] = &[
     ("digits with dashes", "536-22-872-"),
     ("at signs", "a@a@b@"),
     ("dots and letters", "a.b.c.d.e@f.g."),
-    ("long local parts", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@ "),
+    (
+        "long local parts",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@ ",
+    ),
     ("almost IBANs", "DE89 3704 0044 0532 0130 01 GB "),
     ("almost IPv4", "1.2.3.256.1.2.3."),
     ("almost IPv6", "1:2:3:4:5:6:7::"),
@@ -53,7 +151,10 @@ const FAMILIES: &[(&str, &str)] = &[
     ("JWT openings", "eyJ.eyJ."),
     ("PEM openings", "-----BEGIN PRIVATE KEY"),
     ("bearer headers", "Bearer bearer "),
-    ("invisible characters", "a\u{200b}\u{200b}\u{200b}\u{200b}\u{2060}"),
+    (
+        "invisible characters",
+        "a\u{200b}\u{200b}\u{200b}\u{200b}\u{2060}",
+    ),
     ("full-width digits", "４１１１１１１１１１１１１１１２"),
     ("confusable letters", "раураl аррlе "),
     ("combining marks", "e\u{301}\u{302}\u{303}"),
@@ -86,7 +187,10 @@ pub(crate) fn clean_prose() -> Corpus {
     while text.len() < CORPUS_BYTES {
         push_prose(&mut text, 12, &mut random);
     }
-    Corpus { name: "clean prose", bytes: text.into_bytes() }
+    Corpus {
+        name: "clean prose",
+        bytes: text.into_bytes(),
+    }
 }
 
 /// A finding after every six words.
@@ -98,7 +202,10 @@ pub(crate) fn dense_findings() -> Corpus {
         text.push_str(FINDINGS[random.below(FINDINGS.len())]);
         text.push_str(", ");
     }
-    Corpus { name: "dense with findings", bytes: text.into_bytes() }
+    Corpus {
+        name: "dense with findings",
+        bytes: text.into_bytes(),
+    }
 }
 
 /// Every adversarial family.
@@ -110,6 +217,9 @@ pub(crate) fn families() -> Vec<Corpus> {
     ];
     texts
         .chain(broken.iter().copied())
-        .map(|(name, unit)| Corpus { name, bytes: unit.repeat(CORPUS_BYTES / unit.len()) })
+        .map(|(name, unit)| Corpus {
+            name,
+            bytes: unit.repeat(CORPUS_BYTES / unit.len()),
+        })
         .collect()
 }

@@ -16,18 +16,43 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What a filter has to look for at the least; the bare pass searches for these and does nothing.
 const LITERALS: &[&str] = &[
-    "@", "AKIA", "ghp_", "gho_", "github_pat_", "xoxb-", "xoxp-", "sk_live_", "rk_live_", "AIza",
-    "eyJ", "-----BEGIN", "Bearer ", "bearer ", "+1", "+44", "::",
+    "@",
+    "AKIA",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "xoxb-",
+    "xoxp-",
+    "sk_live_",
+    "rk_live_",
+    "AIza",
+    "eyJ",
+    "-----BEGIN",
+    "Bearer ",
+    "bearer ",
+    "+1",
+    "+44",
+    "::",
 ];
 
 /// Prints one table; the first two rows are what most texts are, the others what an attacker sends.
 pub(crate) fn run(out: &mut dyn Write) -> Result<(), BenchError> {
-    let rules = RuleSet::compile(&Policy::default(), &InterceptorPolicy::default(), LATEST_CATALOGUE)
-        .map_err(|errors| BenchError::Rules(errors.len()))?;
-    let literals = AhoCorasick::new(LITERALS).map_err(|error| io::Error::other(error.to_string()))?;
+    let rules = RuleSet::compile(
+        &Policy::default(),
+        &InterceptorPolicy::default(),
+        LATEST_CATALOGUE,
+    )
+    .map_err(|errors| BenchError::Rules(errors.len()))?;
+    let literals =
+        AhoCorasick::new(LITERALS).map_err(|error| io::Error::other(error.to_string()))?;
     let mut table = Table::new(&[
-        "text", "findings", "interceptor MB/s", "memcpy MB/s", "Aho-Corasick MB/s",
-        "of Aho-Corasick", "time for 4x length",
+        "text",
+        "findings",
+        "interceptor MB/s",
+        "memcpy MB/s",
+        "Aho-Corasick MB/s",
+        "of Aho-Corasick",
+        "time for 4x length",
     ]);
     let mut corpora = vec![corpus::clean_prose(), corpus::dense_findings()];
     corpora.extend(corpus::families());

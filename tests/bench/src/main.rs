@@ -45,7 +45,12 @@ fn main() -> ExitCode {
 }
 
 fn run(out: &mut dyn Write) -> Result<(), BenchError> {
-    writeln!(out, "{}\n{} rounds, medians\n", machine::describe(), measure::ROUNDS)?;
+    writeln!(
+        out,
+        "{}\n{} rounds, medians\n",
+        machine::describe(),
+        measure::ROUNDS
+    )?;
     interceptor::run(out)?;
     ledger::append(out)?;
     ledger::verify(out)

@@ -22,14 +22,19 @@ pub(crate) fn medians(mut works: Vec<Work<'_>>) -> Vec<u64> {
             times.push(time(work));
         }
     }
-    times.into_iter().map(|times| percentile(times, 50)).collect()
+    times
+        .into_iter()
+        .map(|times| percentile(times, 50))
+        .collect()
 }
 
 /// Nanoseconds of one call, at least 1.
 pub(crate) fn time(work: &mut dyn FnMut() -> u64) -> u64 {
     let start = Instant::now();
     black_box(work());
-    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(start.elapsed().as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// The smallest value that `percent` of the values do not exceed; 0 for none.
