@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod fixture;
+mod flips;
 mod recovery;
 mod slots;
+mod verify;
