@@ -3,6 +3,7 @@
 
 mod fixture;
 mod flips;
+mod forgery;
 mod recovery;
 mod slots;
 mod verify;
