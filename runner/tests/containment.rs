@@ -4,6 +4,7 @@
 mod runtime_support;
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -25,9 +26,9 @@ fn python(program: &str) -> RuntimeSpec {
 async fn try_all(attempts: &[&str], policy: &RuntimePolicy) -> Vec<String> {
     let mut program = String::from("import os, socket, ctypes, resource, signal, fcntl\n");
     for attempt in attempts {
-        program.push_str(&format!(
-            "try:\n    {attempt}\n    print('ok')\nexcept OSError as e: print(os.strerror(e.errno))\n"
-        ));
+        program.push_str("try:\n    ");
+        program.push_str(attempt);
+        program.push_str("\n    print('ok')\nexcept OSError as e: print(os.strerror(e.errno))\n");
     }
     let runtime = with_policy(&python(&program), ContainmentRequest::Required, policy);
     text(&runtime, "x")
@@ -281,7 +282,6 @@ async fn tasks_are_limited_for_an_ordinary_user() {
     } else {
         Command::new(&shim)
     };
-    use std::os::unix::process::CommandExt as _;
     let mut child = command
         .args(shim_args)
         .process_group(0)

@@ -3,11 +3,9 @@
 
 mod runtime_support;
 
-use std::time::Duration;
-
 use axiom_hive_core::record::{BranchError, ContainmentRequest};
 use axiom_hive_core::task::{ProcessProtocol, RuntimeSpec};
-use axiom_hive_runner::runtime::{BranchRequest, BuiltRuntime, CancelToken, RunError};
+use axiom_hive_runner::runtime::{BuiltRuntime, CancelToken, RunError};
 use runtime_support::*;
 
 /// A Python program that has `requests()` to read and `say(...)` to answer.
@@ -147,45 +145,30 @@ async fn a_lost_process_fails_all_in_flight_and_the_next_branch_starts_another()
 
 #[tokio::test]
 async fn a_late_reply_is_ignored() {
-    let runtime = loose(
-        "held = None\nfor r in requests():\n    \
-         if r['prompt'] == 'slow': held = r\n    \
-         elif r['prompt'] == 'go':\n        say(id=held['id'], text='late')\n        say(id=r['id'], text='went')\n    \
-         else: kept = r",
-    );
-    let cancel = CancelToken::new();
-    let slow = runtime.runtime.run(request(0, "slow"), cancel.clone());
+    let dir = tempfile::tempdir().unwrap();
+    let flag = dir.path().join("read");
+    let runtime = loose(&format!(
+        "for r in requests():\n    \
+         if r['prompt'] == 'slow':\n        slow = r\n        open('{}', 'w').close()\n    \
+         elif r['prompt'] == 'go':\n        say(id=slow['id'], text='late')\n        say(id=r['id'], text='went')",
+        flag.display()
+    ));
     // One that stays in flight keeps the process alive while the slow one is given up.
-    let mut keep = runtime.runtime.run(request(1, "keep"), CancelToken::new());
-    let go = async {
-        cancel.cancel();
-        run(&runtime, request(2, "go")).await
-    };
-    let both = async {
-        let mut slow = slow;
-        // Poll once so that the request is sent before it is cancelled.
-        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(slow.as_mut().poll(cx))).await;
-        assert!(first.is_pending());
-        let sent = run_until_sent(&runtime).await;
-        assert!(sent);
-        cancel.cancel();
+    let mut kept = runtime.runtime.run(request(0, "keep"), CancelToken::new());
+    let cancel = CancelToken::new();
+    let late = async {
+        let mut slow = runtime.runtime.run(request(1, "slow"), cancel.clone());
+        tokio::select! {
+            ended = &mut slow => panic!("{ended:?}"),
+            () = eventually("the reading", || flag.exists()) => cancel.cancel(),
+        }
         assert_eq!(slow.await, Err(RunError::Cancelled));
-        go.await
+        text(&runtime, "go").await
     };
     tokio::select! {
-        ended = &mut keep => panic!("{ended:?}"),
-        went = both => assert_eq!(went.unwrap().text, "went"),
+        ended = &mut kept => panic!("{ended:?}"),
+        went = late => assert_eq!(went, "went"),
     }
-}
-
-/// A request that the program above takes for `kept` and never answers: cut by its deadline, it
-/// shows that everything before it was written.
-async fn run_until_sent(runtime: &BuiltRuntime) -> bool {
-    let brief = BranchRequest {
-        deadline: Duration::from_millis(300),
-        ..request(3, "other")
-    };
-    kind(run(runtime, brief).await) == BranchError::Timeout
 }
 
 #[tokio::test]

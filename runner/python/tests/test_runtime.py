@@ -108,8 +108,7 @@ class Markov(unittest.TestCase):
             self.assertTrue(text.strip())
             self.assertLessEqual(len(text.split()), markov.MAX_WORDS)
 
-    def test_golden(self):
-        # A change here changes what old demonstrations said.
+    def test_the_branch_number_plays_no_part(self):
         self.assertEqual(
             markov.generate("Tell me about the ledger", seed=1, branch=0),
             markov.generate("Tell me about the ledger", seed=1, branch=9),

@@ -13,7 +13,7 @@ use axiom_hive_runner::runtime::{
 };
 
 /// Long enough for anything that is expected to end by itself on a loaded machine.
-pub(crate) const AMPLE: Duration = Duration::from_secs(60);
+pub(crate) const AMPLE: Duration = Duration::from_mins(1);
 
 pub(crate) fn process(
     protocol: ProcessProtocol,

@@ -72,15 +72,12 @@ impl Launch {
             own.iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
-        let command = match &self.confinement {
-            Some(confinement) => {
-                confinement.command(scratch.path(), &env, &self.program, &self.args)
-            }
-            None => {
-                let mut command = Command::new(&self.program);
-                command.args(&self.args).env_clear().envs(&env);
-                command
-            }
+        let command = if let Some(confinement) = &self.confinement {
+            confinement.command(scratch.path(), &env, &self.program, &self.args)
+        } else {
+            let mut command = Command::new(&self.program);
+            command.args(&self.args).env_clear().envs(&env);
+            command
         };
         let (group, pipes) = Group::spawn(command.into(), scratch)
             .map_err(|e| unavailable(&self.program.to_string_lossy(), e))?;

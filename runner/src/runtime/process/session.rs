@@ -9,7 +9,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Pipes};
-use super::pipes::read_tail;
+use super::pipes::{CHUNK_BYTES, read_tail};
 use crate::runtime::model::{BranchFailure, BranchReply, accept, reported_usage};
 
 /// What a branch gets.
@@ -125,7 +125,7 @@ async fn serve(
     flight: &mut InFlight,
 ) -> BranchFailure {
     let mut buffer = Vec::new();
-    let mut chunk = [0_u8; 8 * 1024];
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
     let mut ended = false;
     loop {
         let was_serving = !flight.waiting.is_empty();
