@@ -11,7 +11,7 @@ use crate::containment::Confinement;
 use crate::runtime::model::BranchFailure;
 
 /// `PATH` of every runtime process. The user's own is not passed on.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Everything needed to start one process of a runtime.
 #[derive(Debug)]

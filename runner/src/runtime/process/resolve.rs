@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::launch::PATH;
 use crate::containment::brief;
 
 /// A program and what it must be able to read.
@@ -40,7 +41,8 @@ fn find(name: &str) -> io::Result<PathBuf> {
             Err(not_found("must be an executable file"))
         };
     }
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    std::env::split_paths(&path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(name))
         .find(|path| is_executable(path))
