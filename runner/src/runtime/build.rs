@@ -283,9 +283,9 @@ fn check_item(what: &str, item: &str) -> Result<(), RuntimeError> {
 /// No readable path may cover a private one, lie in one, or be the root or a home directory.
 fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeError> {
     let home = std::env::home_dir().map(|home| real(&home));
-    for path in read {
-        let path = real(path);
-        if !path.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
+    for given in read {
+        let path = real(given);
+        if !given.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
             let must = "must be absolute, and neither the root nor the home directory";
             return Err(invalid(format!("readable path {}", path.display()), must));
         }
@@ -311,8 +311,16 @@ fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeErr
     Ok(())
 }
 
+/// Absolute and without symbolic links, also for a path whose end does not exist yet.
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for existing in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (existing.canonicalize(), path.strip_prefix(existing)) {
+            // Joining an empty rest would add a slash, which is no difference to `starts_with`.
+            return real.join(rest);
+        }
+    }
+    path
 }
 
 #[cfg(test)]
@@ -336,6 +344,14 @@ mod tests {
                 "{read} {private}"
             );
         }
+    }
+
+    #[test]
+    fn a_private_tree_may_not_exist_yet() {
+        let here = std::env::current_dir().unwrap_or_default();
+        let ledger = [PathBuf::from("no-such-dir/ledger")];
+        assert!(check_private(std::slice::from_ref(&here), &ledger).is_err());
+        assert!(check_private(&[here.join("elsewhere")], &ledger).is_ok());
     }
 
     #[test]
