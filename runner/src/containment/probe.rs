@@ -25,7 +25,10 @@ pub(super) fn attack(
     let canary = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.port));
     let scratch = settings.scratch.join("probe");
     let checks = [
-        (File::open(&targets.file).is_ok(), "a forbidden file was opened"),
+        (
+            File::open(&targets.file).is_ok(),
+            "a forbidden file was opened",
+        ),
         (
             File::options().append(true).open(&targets.file).is_ok(),
             "a forbidden file was opened for writing",
@@ -53,7 +56,9 @@ pub(super) fn attack(
         ),
     ];
     let failed = checks.iter().filter(|(failed, _)| *failed);
-    report.missing.extend(failed.map(|(_, what)| (*what).to_owned()));
+    report
+        .missing
+        .extend(failed.map(|(_, what)| (*what).to_owned()));
     report
 }
 
@@ -64,8 +69,12 @@ fn set_mode(path: &Path) -> io::Result<()> {
 
 /// Outside the walls: sets up the canaries, shows that they answer, and runs the shim against them.
 pub(super) fn run(shim: &Path, settings: &Settings) -> io::Result<ProbeReport> {
-    let outside = tempfile::Builder::new().prefix("axiom-hive-probe-").tempdir()?;
-    let scratch = tempfile::Builder::new().prefix("axiom-hive-run-").tempdir()?;
+    let outside = tempfile::Builder::new()
+        .prefix("axiom-hive-probe-")
+        .tempdir()?;
+    let scratch = tempfile::Builder::new()
+        .prefix("axiom-hive-run-")
+        .tempdir()?;
     let file = outside.path().join("canary");
     std::fs::write(&file, b"canary")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

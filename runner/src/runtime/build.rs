@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use super::echo::Echo;
 use super::http::{ApiKey, HttpService, OpenAi};
-use super::model::{BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime};
+use super::model::{
+    BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
+};
 use super::process::{Launch, NdjsonProcess, TextProcess, resolve};
 use super::python;
 use crate::containment::{Confinement, system_trees};
@@ -147,7 +149,10 @@ fn build_process(
     let mut package = None;
     if python::is_default(command) && !env.contains_key("PYTHONPATH") {
         let dir = python::unpack().map_err(RuntimeError::Program)?;
-        env.insert("PYTHONPATH".into(), dir.path().to_string_lossy().into_owned());
+        env.insert(
+            "PYTHONPATH".into(),
+            dir.path().to_string_lossy().into_owned(),
+        );
         read.push(dir.path().to_owned());
         package = Some(dir);
     }
@@ -296,7 +301,10 @@ fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeErr
             .iter()
             .find(|path| path.starts_with(&private) || private.starts_with(path))
         {
-            let must = format!("must not overlap with {}, which stays private", private.display());
+            let must = format!(
+                "must not overlap with {}, which stays private",
+                private.display()
+            );
             return Err(invalid(format!("readable path {}", path.display()), must));
         }
     }
@@ -323,7 +331,10 @@ mod tests {
             ("/", "/x"),
             ("relative", "/x"),
         ] {
-            assert!(check_private(&path(read), &path(private)).is_err(), "{read} {private}");
+            assert!(
+                check_private(&path(read), &path(private)).is_err(),
+                "{read} {private}"
+            );
         }
     }
 
@@ -331,7 +342,12 @@ mod tests {
     fn names_and_items_are_bounded() {
         let env = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         assert!(check_env(&env("A_1", "x")).is_ok());
-        for (name, value) in [("", "x"), ("A=B", "x"), ("AXIOM_HIVE_SEED", "1"), ("A", "\0")] {
+        for (name, value) in [
+            ("", "x"),
+            ("A=B", "x"),
+            ("AXIOM_HIVE_SEED", "1"),
+            ("A", "\0"),
+        ] {
             assert!(check_env(&env(name, value)).is_err(), "{name}");
         }
         assert!(check_command(&[]).is_err());

@@ -36,7 +36,11 @@ impl Launch {
         env: impl IntoIterator<Item = (String, String)>,
         confinement: Option<Confinement>,
     ) -> Self {
-        let base = [("PATH", PATH), ("LANG", "C.UTF-8"), ("HOME", "/nonexistent")];
+        let base = [
+            ("PATH", PATH),
+            ("LANG", "C.UTF-8"),
+            ("HOME", "/nonexistent"),
+        ];
         let mut all: BTreeMap<String, String> = base
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -56,14 +60,18 @@ impl Launch {
 
     /// Starts the program in a private, empty working directory.
     pub(super) fn start(&self, own: &[(&str, String)]) -> Result<Started, BranchFailure> {
-        let unavailable =
-            |what: &str, e: std::io::Error| BranchFailure::new(BranchError::Unavailable, format!("{what}: {e}"));
+        let unavailable = |what: &str, e: std::io::Error| {
+            BranchFailure::new(BranchError::Unavailable, format!("{what}: {e}"))
+        };
         let scratch = tempfile::Builder::new()
             .prefix("axiom-hive-run-")
             .tempdir()
             .map_err(|e| unavailable("scratch directory", e))?;
         let mut env = self.env.clone();
-        env.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        env.extend(
+            own.iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
         let command = match &self.confinement {
             Some(confinement) => {
                 confinement.command(scratch.path(), &env, &self.program, &self.args)

@@ -54,7 +54,8 @@ fn is_executable(path: &Path) -> bool {
 }
 
 fn ask_python(program: &Path) -> io::Result<Resolved> {
-    let question = "import sys; print(sys.executable, sys.base_prefix, sys.base_exec_prefix, sep='\\n')";
+    let question =
+        "import sys; print(sys.executable, sys.base_prefix, sys.base_exec_prefix, sep='\\n')";
     let mut child = Command::new(program)
         .args(["-I", "-S", "-c", question])
         .stdin(Stdio::null())
@@ -63,7 +64,9 @@ fn ask_python(program: &Path) -> io::Result<Resolved> {
         .spawn()?;
     let mut text = String::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_PYTHON_REPORT_BYTES).read_to_string(&mut text)?;
+        stdout
+            .take(MAX_PYTHON_REPORT_BYTES)
+            .read_to_string(&mut text)?;
     }
     let status = child.wait()?;
     let lines: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
@@ -73,7 +76,11 @@ fn ask_python(program: &Path) -> io::Result<Resolved> {
             program.display()
         )));
     };
-    let mut read = vec![executable.canonicalize()?, prefix.clone(), exec_prefix.clone()];
+    let mut read = vec![
+        executable.canonicalize()?,
+        prefix.clone(),
+        exec_prefix.clone(),
+    ];
     // A virtual environment: its packages lie beside its configuration.
     if let Some(root) = executable.parent().and_then(Path::parent)
         && root.join("pyvenv.cfg").is_file()
