@@ -57,16 +57,22 @@ crash_points! {
 }
 
 /// Dies here if this point is armed.
-#[cfg(feature = "crash-points")]
 pub(super) fn reach(point: CrashPoint) {
+    reach_after(point, || ());
+}
+
+/// Dies here if this point is armed, but first does what a crash in the middle of a step leaves.
+#[cfg(feature = "crash-points")]
+pub(super) fn reach_after(point: CrashPoint, half: impl FnOnce()) {
     if armed::is_due(point.name()) {
+        half();
         armed::die();
     }
 }
 
 /// Nothing is armed in a build without the feature.
 #[cfg(not(feature = "crash-points"))]
-pub(super) fn reach(_point: CrashPoint) {}
+pub(super) fn reach_after(_point: CrashPoint, _half: impl FnOnce()) {}
 
 #[cfg(feature = "crash-points")]
 mod armed {

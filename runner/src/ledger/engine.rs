@@ -1,11 +1,12 @@
 //! The writer: one append at a time, durable before it returns.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Payload, Receipt, Record, Slot};
 use axiom_hive_core::tlog::{SigningKey, leaf_hash};
 
-use super::crash::{CrashPoint, reach};
+use super::crash::{CrashPoint, reach, reach_after};
 use super::error::{LedgerError, Problem, Problems};
 use super::frame::{
     MAX_PAYLOAD_SECTION_BYTES, MAX_PAYLOADS, SIGNATURE_BYTES, encode_frame, encode_payloads,
@@ -35,7 +36,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub(super) enum State {
     /// Append, with this key.
-    Writable(SigningKey),
+    Writable(Arc<SigningKey>),
     /// Nothing: a check failed on open.
     ReadOnly(Vec<Problem>),
     /// Nothing: the disk is full.
@@ -113,7 +114,7 @@ impl Ledger {
         payloads: &[Payload],
     ) -> Result<Appended, LedgerError> {
         let key = match &self.state {
-            State::Writable(key) => key.clone(),
+            State::Writable(key) => Arc::clone(key),
             State::ReadOnly(reasons) => {
                 return Err(LedgerError::ReadOnly(Problems(reasons.clone())));
             }
@@ -168,7 +169,9 @@ impl Ledger {
             Body::Constitution { constitution, .. } | Body::Intent { constitution, .. } => {
                 Some(constitution)
             }
-            _ => record.outcome().map(|outcome| &outcome.decided.constitution),
+            _ => record
+                .outcome()
+                .map(|outcome| &outcome.decided.constitution),
         };
         let Some(used) = used else {
             return Ok(());
@@ -201,7 +204,11 @@ impl Ledger {
     /// Begins a new segment when the last one is long enough.
     fn rotate(&mut self) -> Result<(), LedgerError> {
         let log = &mut self.view.log;
-        if log.segments.last().is_some_and(|last| last.length < SEGMENT_BYTES) {
+        if log
+            .segments
+            .last()
+            .is_some_and(|last| last.length < SEGMENT_BYTES)
+        {
             return Ok(());
         }
         let vkey = log.key.to_string();
@@ -210,7 +217,6 @@ impl Ledger {
         log.segments.push(Segment {
             path,
             salt: header.salt,
-            first_index: header.first_index,
             length,
         });
         Ok(())
@@ -251,14 +257,10 @@ impl Ledger {
     /// Writes the frame at the end of the segment and makes it durable.
     fn write_frame(&mut self, segment: &Segment, frame: &[u8]) -> Result<(), LedgerError> {
         let storage = &self.view.storage;
-        #[cfg(feature = "crash-points")]
-        {
+        reach_after(CrashPoint::HalfFrame, || {
             let half = &frame[..frame.len() / 2];
-            // Only a point in the middle of a write can show a torn frame.
-            if storage.write_at(&segment.path, segment.length, half).is_ok() {
-                reach(CrashPoint::HalfFrame);
-            }
-        }
+            let _ = storage.write_at(&segment.path, segment.length, half);
+        });
         if let Err(error) = storage.write_at(&segment.path, segment.length, frame) {
             // Half a frame is cut by the next open where it cannot be cut here.
             let cut = storage.truncate(&segment.path, segment.length);
@@ -328,9 +330,8 @@ fn check_payloads(record: &Record, payloads: &[Payload]) -> Result<(), LedgerErr
             must: "at most 80 payloads",
         });
     }
-    let fits = |payload: &Payload| {
-        payload.bytes.len() <= axiom_hive_core::record::MAX_PAYLOAD_BYTES
-    };
+    let fits =
+        |payload: &Payload| payload.bytes.len() <= axiom_hive_core::record::MAX_PAYLOAD_BYTES;
     if !payloads.iter().all(fits) {
         return Err(LedgerError::TooLarge {
             must: "payloads of at most 4 MiB each",
@@ -342,7 +343,9 @@ fn check_payloads(record: &Record, payloads: &[Payload]) -> Result<(), LedgerErr
         });
     }
     let claimed = record.commitments();
-    let stray = payloads.iter().find(|payload| !claimed.contains(&payload.commitment()));
+    let stray = payloads
+        .iter()
+        .find(|payload| !claimed.contains(&payload.commitment()));
     match stray {
         None => Ok(()),
         Some(payload) => Err(LedgerError::Unclaimed {

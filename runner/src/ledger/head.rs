@@ -15,7 +15,9 @@
 
 use std::io;
 
-use axiom_hive_core::tlog::{Checkpoint, Hash, Note, NoteSignature, SigningKey, VerifyingKey};
+use axiom_hive_core::tlog::{
+    Checkpoint, Hash, NodeReader, Note, NoteSignature, SigningKey, VerifyingKey, root_at,
+};
 
 use super::error::Problem;
 use super::frame::SIGNATURE_BYTES;
@@ -102,6 +104,31 @@ impl Head {
     }
 }
 
+/// What is wrong with a head, seen from the log of `size` records with this key and tree.
+pub(super) fn wrong_with<R: NodeReader>(
+    head: &Head,
+    key: &VerifyingKey,
+    size: u64,
+    tree: &R,
+) -> Option<String> {
+    let released = head.size;
+    if released > size {
+        let missing = released - size;
+        return Some(format!(
+            "{released} records were released, the log has {size}: {missing} are missing"
+        ));
+    }
+    if !head.is_signed_by(key) {
+        return Some("the head is not signed by the log's key".to_owned());
+    }
+    match root_at(released, tree) {
+        Ok(root) if root == head.root => None,
+        _ => Some(format!(
+            "the first {released} records are not those that were released"
+        )),
+    }
+}
+
 /// Both slots as they were read.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
@@ -135,7 +162,9 @@ impl Slots {
 
     /// The newest intact head.
     pub(super) fn newest(&self) -> Option<Head> {
-        self.intact().map(|(_, head)| head).max_by_key(|head| head.size)
+        self.intact()
+            .map(|(_, head)| head)
+            .max_by_key(|head| head.size)
     }
 
     /// Every intact head with its file.
@@ -240,6 +269,9 @@ mod tests {
         assert!(head.is_signed_by(key.verifying_key()));
         assert!(!head.is_signed_by(other.verifying_key()));
         let note = head.checkpoint(key.verifying_key());
-        assert_eq!(Checkpoint::open(&note, key.verifying_key()).unwrap().size, 3);
+        assert_eq!(
+            Checkpoint::open(&note, key.verifying_key()).unwrap().size,
+            3
+        );
     }
 }

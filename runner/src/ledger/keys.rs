@@ -168,7 +168,10 @@ mod tests {
         let key = store.create().unwrap();
         let public = key.verifying_key();
         assert!(is_local_origin(public.name()));
-        assert_eq!(store.verifying_key(public.name()).unwrap().as_ref(), Some(public));
+        assert_eq!(
+            store.verifying_key(public.name()).unwrap().as_ref(),
+            Some(public)
+        );
         assert_eq!(store.signing_key(public).unwrap().verifying_key(), public);
         let file = root.path().join("keys").join(public.name()).join("key");
         let mode = file.metadata().unwrap().permissions().mode();
@@ -177,7 +180,11 @@ mod tests {
 
     #[test]
     fn an_origin_is_never_a_path_out_of_the_store() {
-        for origin in ["../../etc", "axiom-hive.local/../../../../x", "axiom-hive.local/0"] {
+        for origin in [
+            "../../etc",
+            "axiom-hive.local/../../../../x",
+            "axiom-hive.local/0",
+        ] {
             assert!(!is_local_origin(origin));
         }
         let store = KeyStore::on(Arc::new(super::super::storage::Memory::default()));

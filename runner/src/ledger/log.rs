@@ -22,7 +22,6 @@ pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) struct Segment {
     pub path: String,
     pub salt: [u8; 8],
-    pub first_index: u64,
     /// Header and intact frames, in bytes.
     pub length: u64,
 }
@@ -173,7 +172,9 @@ pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerE
     let mut log: Option<Log> = None;
     let mut damage = None;
     for (at, path) in paths.iter().enumerate() {
-        let read = storage.read(path).map_err(io_error(format!("read {path}")))?;
+        let read = storage
+            .read(path)
+            .map_err(io_error(format!("read {path}")))?;
         let bytes = read.unwrap_or_default();
         let opened = open_segment(log.take(), path, &bytes).map_err(|problem| {
             // Segments are made in one step: a header is never half-written.
@@ -208,7 +209,6 @@ fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Probl
     log.segments.push(Segment {
         path: path.to_owned(),
         salt: header.salt,
-        first_index: header.first_index,
         length: length as u64,
     });
     Ok(log)
@@ -269,7 +269,10 @@ struct ReadFrame<'a> {
 fn read_frame(salt: [u8; 8], bytes: &[u8], index: u64) -> Result<ReadFrame<'_>, String> {
     let frame = decode_frame(salt, bytes)?;
     if frame.index != index {
-        return Err(format!("the frame here is number {}, not {index}", frame.index));
+        return Err(format!(
+            "the frame here is number {}, not {index}",
+            frame.index
+        ));
     }
     // The signature over the tree vouches for the bytes; `verify` checks their canonical form.
     let record: Record = serde_json::from_slice(frame.record)

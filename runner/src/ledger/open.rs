@@ -22,9 +22,9 @@ use super::crash::{CrashPoint, reach};
 use super::engine::{Ledger, State};
 use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
-use super::head::{Head, Slots};
+use super::head::{Head, Slots, wrong_with};
 use super::keys::KeyStore;
-use super::log::{Damage, LOG_FOLDER, Log, ReadLog, read_log, segment_path, segment_paths};
+use super::log::{Damage, Log, ReadLog, read_log, segment_path, segment_paths};
 use super::reader::LedgerReader;
 use super::storage::{Disk, Lock, Storage};
 use super::tiles;
@@ -96,12 +96,17 @@ fn create(storage: &dyn Storage, keys: &KeyStore, name: &str) -> Result<(), Ledg
         why,
     };
     let names = storage.list("").map_err(io_error(format!("list {name}")))?;
-    if let Some(other) = names.iter().find(|n| !NAMES_BEFORE_LOG.contains(&n.as_str())) {
+    if let Some(other) = names
+        .iter()
+        .find(|n| !NAMES_BEFORE_LOG.contains(&n.as_str()))
+    {
         return Err(not_empty(format!("it holds {other} and no log")));
     }
     let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
     if heads.newest().is_some() {
-        return Err(not_empty("it holds signed heads, but its log is gone".to_owned()));
+        return Err(not_empty(
+            "it holds signed heads, but its log is gone".to_owned(),
+        ));
     }
     reach(CrashPoint::CreateStart);
     let key = keys.create()?;
@@ -158,7 +163,10 @@ impl Opening {
         let origin = log.key.name().to_owned();
         let mut reasons = Vec::new();
         let mut locks = vec![lock];
-        let key = keys.signing_key(&log.key).map_err(|no| reasons.push(no)).ok();
+        let key = keys
+            .signing_key(&log.key)
+            .map_err(|no| reasons.push(no))
+            .ok();
         if key.is_some() {
             let path = format!("{origin}/lock");
             locks.push(take_lock(&*keys.storage, &path, &keys.shown(&path))?);
@@ -185,6 +193,7 @@ impl Opening {
     /// Heads and pin must be readable, signed, and heads of this very log.
     fn check_slots(&mut self) {
         let is_known = self.key.is_some();
+        let log = &self.log;
         let pairs = [(&self.heads, ""), (&self.pin, "keys/")];
         // Without a key there is no pin either; that is one reason, not three.
         for (slots, prefix) in pairs.into_iter().take(if is_known { 2 } else { 1 }) {
@@ -193,7 +202,7 @@ impl Opening {
                 problems.clear();
             }
             for (file, head) in slots.intact() {
-                let what = wrong_with(&head, &self.log);
+                let what = wrong_with(&head, &log.key, log.size(), &log.tree);
                 problems.extend(what.map(|what| Problem::of_file(file, what)));
             }
             for mut problem in problems {
@@ -250,7 +259,7 @@ impl Opening {
             tiles::write_missing(&view)?;
         }
         let state = match (self.key, is_sound) {
-            (Some(key), true) => State::Writable(key),
+            (Some(key), true) => State::Writable(Arc::new(key)),
             _ => State::ReadOnly(self.reasons),
         };
         Ok(Ledger {
@@ -293,7 +302,9 @@ impl Opening {
             }
         }
         for path in touched {
-            self.storage.sync(path).map_err(io_error(format!("sync {path}")))?;
+            self.storage
+                .sync(path)
+                .map_err(io_error(format!("sync {path}")))?;
         }
         Ok(())
     }
@@ -322,23 +333,4 @@ impl Opening {
         }
         Ok(())
     }
-}
-
-/// What is wrong with a head, seen from the log.
-pub(super) fn wrong_with(head: &Head, log: &Log) -> Option<String> {
-    let size = log.size();
-    if head.size > size {
-        let missing = head.size - size;
-        return Some(format!(
-            "{} records were released, the log in {LOG_FOLDER} has {size}: {missing} are missing",
-            head.size
-        ));
-    }
-    if !head.is_signed_by(&log.key) {
-        return Some("the head is not signed by the log's key".to_owned());
-    }
-    if log.tree.root_at(head.size) != Ok(head.root) {
-        return Some(format!("the first {} records are not those that were released", head.size));
-    }
-    None
 }

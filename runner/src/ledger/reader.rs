@@ -22,7 +22,12 @@ pub struct LedgerReader {
 
 impl std::fmt::Debug for LedgerReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LedgerReader({}, {} records)", self.log.key, self.log.size())
+        write!(
+            f,
+            "LedgerReader({}, {} records)",
+            self.log.key,
+            self.log.size()
+        )
     }
 }
 
@@ -140,7 +145,9 @@ impl LedgerReader {
     }
 
     fn place(&self, index: u64) -> Result<Place, LedgerError> {
-        let place = usize::try_from(index).ok().and_then(|at| self.log.places.get(at));
+        let place = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.log.places.get(at));
         place.copied().ok_or(LedgerError::NoRecord {
             index,
             size: self.log.size(),
@@ -165,8 +172,8 @@ impl LedgerReader {
             .storage
             .read_at(&segment.path, place.offset, place.length as usize)
             .map_err(io_error(format!("read {}", segment.path)))?;
-        let frame = decode_frame(segment.salt, &bytes)
-            .map_err(|what| self.damaged(place, index, what))?;
+        let frame =
+            decode_frame(segment.salt, &bytes).map_err(|what| self.damaged(place, index, what))?;
         take(&frame)
     }
 }

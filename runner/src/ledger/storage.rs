@@ -5,9 +5,9 @@
 //! or a disk that fails).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,6 +76,11 @@ impl Disk {
         }
     }
 
+    /// Who may read files may also enter folders: 0600 makes 0700, 0644 makes 0755.
+    fn folder_mode(&self) -> u32 {
+        self.mode | (self.mode & 0o444) >> 2
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
@@ -86,28 +91,34 @@ impl Disk {
         if let Some((_, file)) = handles.iter().find(|(name, _)| name == path) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(path))?);
+        let file = Arc::new(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.path(path))?,
+        );
         if handles.len() == MAX_HANDLES {
             handles.remove(0);
         }
         handles.push((path.to_owned(), Arc::clone(&file)));
         Ok(file)
     }
+}
 
-    /// Makes the folders above `path`, each durable in its parent.
-    fn make_folders(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = folder.parent() {
-            self.make_folders(parent)?;
-        }
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        folder.parent().map_or(Ok(()), sync_folder)
+/// Makes a folder and those above it, each durable in its parent. The empty path is the current
+/// directory.
+fn make_folders(folder: &Path, mode: u32) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
     }
+    if let Some(parent) = folder.parent() {
+        make_folders(parent, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    folder.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Makes the entries of a folder durable. The empty path is the current directory.
@@ -178,7 +189,7 @@ impl Storage for Disk {
     fn replace(&self, path: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
         let target = self.path(path);
         let folder = target.parent().unwrap_or(Path::new(""));
-        self.make_folders(folder)?;
+        make_folders(folder, self.folder_mode())?;
         let temporary = self.path(&format!("{path}{TEMPORARY}"));
         let mut file = OpenOptions::new()
             .write(true)
@@ -200,7 +211,7 @@ impl Storage for Disk {
 
     fn try_lock(&self, path: &str) -> io::Result<Option<Lock>> {
         let path = self.path(path);
-        self.make_folders(path.parent().unwrap_or(Path::new("")))?;
+        make_folders(path.parent().unwrap_or(Path::new("")), self.folder_mode())?;
         let mut options = OpenOptions::new();
         let file = options
             .read(true)

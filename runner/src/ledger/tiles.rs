@@ -61,7 +61,10 @@ pub(super) fn write_completed(ledger: &LedgerReader) -> Result<(), LedgerError> 
 pub(super) fn write_missing(ledger: &LedgerReader) -> Result<(), LedgerError> {
     for tile in full_tiles(ledger.size()) {
         let path = tile.to_string();
-        let length = ledger.storage.length(&path).map_err(io_error(format!("read {path}")))?;
+        let length = ledger
+            .storage
+            .length(&path)
+            .map_err(io_error(format!("read {path}")))?;
         if length.is_none_or(|length| length == 0) {
             write(ledger, tile)?;
         }

@@ -1,0 +1,9 @@
+//! The embedded ledger through its public door, in memory and on a disk.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod fixture;
+mod flips;
+mod forgery;
+mod recovery;
+mod slots;
+mod verify;
