@@ -221,7 +221,7 @@ pub struct InterceptorPolicy {
     #[serde(skip_serializing_if = "is_default")]
     pub prompt: PromptScreening,
     /// Built-in detectors by id (see the catalogue). Absent: on, with `redact`, unless `[policy]`
-    /// turns its category off.
+    /// turns its category off. An entry is a choice and stays in the canonical form, also `redact`.
     #[serde(skip_serializing_if = "is_default")]
     pub detectors: BTreeMap<String, DetectorSetting>,
     /// Word lists; at most 256.

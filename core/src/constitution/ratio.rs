@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Ratio {
-    /// Billionths, 1..=1_000_000_000.
+    /// Billionths, `1..=1_000_000_000`.
     billionths: u64,
 }
 
