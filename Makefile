@@ -1,0 +1,33 @@
+# Everything a person types. Each target installs what it needs, or says precisely what to install.
+.PHONY: demo test e2e soak bench lint tools help
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: ## the main job on a real small language model (DEMO_MODEL=markov: a tiny generator instead)
+	@sh tests/bootstrap.sh rust demo
+	@sh tests/demo/demo.sh
+
+test: ## all tests of the workspace, with the counts of the column "test" in tests/budget.toml
+	@sh tests/bootstrap.sh rust
+	@sh tests/run.sh test
+
+e2e: ## lint, larger counts, fuzzing, foreign tools, the demo
+	@sh tests/bootstrap.sh rust demo go
+	@sh tests/e2e.sh
+
+soak: ## the full counts; resumable; writes the table in docs/TESTING.md
+	@sh tests/bootstrap.sh rust
+	@sh tests/soak.sh
+
+bench: ## speed of interceptor, append and verify, next to the bare operations
+	@sh tests/bootstrap.sh rust
+	@cargo run --release --locked --quiet -p axiom_hive_bench
+
+lint: ## formatting, clippy, licences, bans, sources
+	@sh tests/bootstrap.sh rust
+	@sh tests/lint.sh
+
+tools: ## install everything that any of the above needs
+	@sh tests/bootstrap.sh rust demo go deny fuzz

@@ -1,0 +1,106 @@
+//! The house stays as its pages say: `docs/INVARIANTS.md` names tests that exist, every dependency
+//! has its reason in `docs/ARCHITECTURE.md`, and `tests/budget.toml` is the one place for counts.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_test_that_the_invariants_name_exists() {
+    let page = read("docs/INVARIANTS.md");
+    let mut named = 0;
+    for quoted in page.split('`').skip(1).step_by(2) {
+        let Some((file, function)) = quoted.split_once(".rs::") else {
+            continue;
+        };
+        named += 1;
+        assert!(
+            read(&format!("{file}.rs")).contains(&format!("fn {function}(")),
+            "`{quoted}`: no such function"
+        );
+    }
+    assert!(named > 0, "the page names no test");
+}
+
+#[test]
+fn every_invariant_is_shown_by_something() {
+    let page = read("docs/INVARIANTS.md");
+    let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), 13);
+    for section in sections {
+        let title = section.lines().next().unwrap();
+        assert!(
+            section.contains("\n- `") || section.contains("not built yet"),
+            "\"{title}\" names no test and does not say that it is not built yet"
+        );
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let reasons = read("docs/ARCHITECTURE.md");
+    let section = manifest
+        .split("\n[workspace.dependencies]\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .unwrap();
+    let missing: Vec<&str> = section
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with("axiom_hive_"))
+        .filter(|name| !reasons.contains(&format!("`{name}`")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no reason in docs/ARCHITECTURE.md for {missing:?}"
+    );
+}
+
+#[test]
+fn every_count_stands_in_the_budget() {
+    let mut used = BTreeSet::new();
+    for file in ["core", "runner"]
+        .iter()
+        .flat_map(|part| rust_files(&root().join(part)))
+    {
+        let text = fs::read_to_string(file).unwrap();
+        // Written in two parts, so that this line is not a call itself.
+        for call in text.split(concat!("budget", "(\"")).skip(1) {
+            used.extend(call.split('"').next().map(str::to_lowercase));
+        }
+    }
+    let budget: BTreeSet<String> = read("tests/budget.toml")
+        .lines()
+        .filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'))
+        .map(str::to_owned)
+        .collect();
+    let scripts = BTreeSet::from(["fuzz_seconds".to_owned()]);
+    let expected: BTreeSet<String> = used.union(&scripts).cloned().collect();
+    assert_eq!(budget, expected, "left: tests/budget.toml, right: the code");
+}
+
+/// The `.rs` files below `directory`.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}

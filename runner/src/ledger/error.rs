@@ -1,0 +1,174 @@
+//! What can go wrong with a ledger, and where.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use axiom_hive_core::digest::Digest;
+use axiom_hive_core::record::{Commitment, RecordError};
+
+/// One thing that does not hold, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, relative to the ledger directory (`log/…`) or to the key store (`keys/…`).
+    pub file: String,
+    /// Where in the file, in bytes from its start.
+    pub offset: Option<u64>,
+    /// Which record.
+    pub index: Option<u64>,
+    /// What does not hold.
+    pub what: String,
+}
+
+impl Problem {
+    /// A problem with a file as a whole.
+    pub(super) fn of_file(file: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            offset: None,
+            index: None,
+            what: what.into(),
+        }
+    }
+
+    /// The same problem, of record `index` at byte `offset`.
+    pub(super) fn at(mut self, offset: u64, index: u64) -> Self {
+        self.offset = Some(offset);
+        self.index = Some(index);
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(offset) = self.offset {
+            write!(f, ", byte {offset}")?;
+        }
+        if let Some(index) = self.index {
+            write!(f, ", record {index}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// Several problems as one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a ledger cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The operating system refused; the ledger is as it was.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried, with the path.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The directory holds no ledger, or something else.
+    #[error("{path} must be a ledger directory, or empty to become one: {why}")]
+    NotALedger {
+        /// The directory.
+        path: String,
+        /// What was found.
+        why: String,
+    },
+    /// The log cannot even be identified.
+    #[error("the ledger is damaged and cannot be read:\n{0}")]
+    Damaged(Problems),
+    /// Another writer has it.
+    #[error("another process writes to this ledger (lock {path}); waited {seconds} s")]
+    Locked {
+        /// The lock file.
+        path: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Opened, but nothing may be appended.
+    #[error("the ledger is read-only:\n{0}")]
+    ReadOnly(Problems),
+    /// The disk is full. Nothing was recorded; the ledger is read-only until it is opened again.
+    #[error("the disk is full: the record was not written; the ledger is read-only until reopened")]
+    DiskFull,
+    /// A sync or a write after it failed. Whether the record is durable is known only after the
+    /// ledger was opened again; this writer does nothing more.
+    #[error("the disk failed ({0}); the ledger must be opened again before anything is appended")]
+    Poisoned(String),
+    /// The record has no canonical form.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Over a limit.
+    #[error("an append must have {must}")]
+    TooLarge {
+        /// What must hold.
+        must: &'static str,
+    },
+    /// A payload that the record does not commit to.
+    #[error("the payload {label} must be one of the record's commitments; {commitment} is not")]
+    Unclaimed {
+        /// Its label.
+        label: String,
+        /// Its address.
+        commitment: Commitment,
+    },
+    /// A released constitution never changes.
+    #[error(
+        "constitution {name} {version} was {recorded} at index {index}, now it is {now}; \
+         raise [meta] version"
+    )]
+    ConstitutionChanged {
+        /// `[meta] name`.
+        name: String,
+        /// `[meta] version`.
+        version: String,
+        /// The digest of its first use.
+        recorded: Digest,
+        /// Where that is recorded.
+        index: u64,
+        /// The digest of this use.
+        now: Digest,
+    },
+    /// A task's record before the record of its constitution.
+    #[error("constitution {name} {version} must be recorded before the tasks that use it")]
+    ConstitutionUnknown {
+        /// `[meta] name`.
+        name: String,
+        /// `[meta] version`.
+        version: String,
+    },
+    /// No such record.
+    #[error("record {index} must be below the ledger's size of {size}")]
+    NoRecord {
+        /// What was asked for.
+        index: u64,
+        /// Records in the ledger.
+        size: u64,
+    },
+    /// The user's state directory is unknown.
+    #[error("XDG_STATE_HOME or HOME must be an absolute path: keys are kept below it")]
+    NoStateDirectory,
+    /// The random source of the operating system failed.
+    #[error("no random bytes from the operating system: {0}")]
+    Random(String),
+    /// The output directory of an export is in use.
+    #[error("{0} must be empty or missing")]
+    OutputNotEmpty(PathBuf),
+}
+
+/// Wraps an input/output error with what was tried.
+pub(super) fn io_error(action: impl Into<String>) -> impl FnOnce(io::Error) -> LedgerError {
+    let action = action.into();
+    move |source| LedgerError::Io { action, source }
+}

@@ -1,0 +1,341 @@
+//! The bytes of a log segment: one header, then frames without a gap.
+//!
+//! All integers are big-endian. A segment's header:
+//!
+//! ```text
+//!  0   8  "AXHIVEL1"
+//!  8   8  index of the first frame
+//! 16   8  salt, random per segment
+//! 24   2  length n of the verifier key, 1..=320
+//! 26   n  verifier key of the log (C2SP signed-note vkey); its name is the origin
+//!      4  CRC-32C over everything before it
+//! ```
+//!
+//! A frame holds one record, its payloads and the signature of the tree that ends with it:
+//!
+//! ```text
+//!  0   4  "AXF1"
+//!  4   8  index
+//! 12   4  length R of the record, 1..=16384
+//! 16   4  length P of the payload section
+//! 20   4  length S of the signature: 64, or 0 inside a group that a later frame signs
+//! 24   4  CRC-32C over the salt and the 24 bytes before
+//! 28   R  record
+//!      4  CRC-32C over the salt, the header and the record
+//!      P  payload section
+//!      4  CRC-32C over the salt, the header and the payload section
+//!      S  Ed25519 signature over the checkpoint of size index + 1
+//!      4  CRC-32C over the salt, the header and the signature
+//! ```
+//!
+//! The salt starts every checksum of the segment: bytes of another file, of an older file in the
+//! same disk block, or text inside a payload that merely looks like a frame is never taken for one.
+//! The payload section has its own checksum, so that payloads can be erased while the record stays
+//! as it is. It is a sequence of:
+//!
+//! ```text
+//!  0   1  "K" kept, "E" erased
+//!  1  32  commitment: SHA-256 of the encoded payload
+//! 33   4  length n of the encoded payload
+//! 37   n  the encoded payload; all zero when erased
+//! ```
+
+use axiom_hive_core::record::{
+    Commitment, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, Payload,
+};
+
+/// First bytes of a segment.
+const SEGMENT_MAGIC: &[u8; 8] = b"AXHIVEL1";
+/// First bytes of a frame.
+pub(super) const FRAME_MAGIC: &[u8; 4] = b"AXF1";
+/// Bytes of a frame before its record, checksum included.
+pub(super) const FRAME_HEADER_BYTES: usize = 28;
+/// Bytes of an Ed25519 signature.
+pub(super) const SIGNATURE_BYTES: usize = 64;
+/// Upper bound of a verifier key's text, in bytes.
+const MAX_VKEY_BYTES: usize = 320;
+/// Upper bound of the payloads of one append.
+pub const MAX_PAYLOADS: usize = 80;
+/// Upper bound of the encoded payloads of one append, in bytes: 40 MiB.
+pub const MAX_PAYLOAD_SECTION_BYTES: usize = 40 * 1024 * 1024;
+/// Bytes before an encoded payload in its section.
+const PAYLOAD_HEADER_BYTES: usize = 37;
+/// Bytes of an encoded payload besides its label and its bytes.
+const ENCODED_PAYLOAD_OVERHEAD: usize = 42;
+/// The longest: a label of 32 bytes and the most bytes.
+const MAX_ENCODED_PAYLOAD_BYTES: usize =
+    ENCODED_PAYLOAD_OVERHEAD + MAX_LABEL_BYTES + MAX_PAYLOAD_BYTES;
+
+/// The start of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub first_index: u64,
+    pub salt: [u8; 8],
+    pub vkey: String,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(30 + self.vkey.len());
+        out.extend_from_slice(SEGMENT_MAGIC);
+        out.extend_from_slice(&self.first_index.to_be_bytes());
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&(self.vkey.len() as u16).to_be_bytes());
+        out.extend_from_slice(self.vkey.as_bytes());
+        let checksum = crc32c::crc32c(&out);
+        out.extend_from_slice(&checksum.to_be_bytes());
+        out
+    }
+
+    /// The header and its length; the error says what is wrong.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, usize), &'static str> {
+        const SHORT: &str = "the segment's header is cut short";
+        let mut cursor = Cursor(bytes);
+        if cursor.array::<8>().ok_or(SHORT)? != *SEGMENT_MAGIC {
+            return Err("the segment does not begin with \"AXHIVEL1\"");
+        }
+        let first_index = u64::from_be_bytes(cursor.array().ok_or(SHORT)?);
+        let salt = cursor.array().ok_or(SHORT)?;
+        let length = usize::from(u16::from_be_bytes(cursor.array().ok_or(SHORT)?));
+        if !(1..=MAX_VKEY_BYTES).contains(&length) {
+            return Err("the segment's verifier key is not 1..=320 bytes long");
+        }
+        let vkey = cursor.take(length).ok_or(SHORT)?;
+        let covered = bytes.len() - cursor.0.len();
+        let checksum = u32::from_be_bytes(cursor.array().ok_or(SHORT)?);
+        if crc32c::crc32c(&bytes[..covered]) != checksum {
+            return Err("the segment's header does not match its checksum");
+        }
+        let vkey = std::str::from_utf8(vkey).map_err(|_| "the verifier key is not UTF-8")?;
+        let header = Self {
+            first_index,
+            salt,
+            vkey: vkey.to_owned(),
+        };
+        Ok((header, covered + 4))
+    }
+}
+
+/// One frame, borrowed from its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    pub index: u64,
+    pub record: &'a [u8],
+    pub payloads: &'a [u8],
+    pub signature: Option<&'a [u8; SIGNATURE_BYTES]>,
+    /// Of the whole frame, in bytes.
+    pub length: usize,
+}
+
+/// Writes one frame. The lengths are within the limits: the engine checked them.
+pub(super) fn encode_frame(
+    salt: [u8; 8],
+    index: u64,
+    record: &[u8],
+    payloads: &[u8],
+    signature: Option<&[u8; SIGNATURE_BYTES]>,
+) -> Vec<u8> {
+    let signature: &[u8] = signature.map_or(&[], |s| s);
+    let total = FRAME_HEADER_BYTES + record.len() + payloads.len() + signature.len() + 12;
+    let mut out = Vec::with_capacity(total);
+    out.extend_from_slice(FRAME_MAGIC);
+    out.extend_from_slice(&index.to_be_bytes());
+    for length in [record.len(), payloads.len(), signature.len()] {
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+    }
+    let header = crc32c::crc32c_append(crc32c::crc32c(&salt), &out);
+    out.extend_from_slice(&header.to_be_bytes());
+    for section in [record, payloads, signature] {
+        out.extend_from_slice(section);
+        out.extend_from_slice(&crc32c::crc32c_append(header, section).to_be_bytes());
+    }
+    out
+}
+
+/// Reads the frame at the start of `bytes`; the error says what is wrong.
+pub(super) fn decode_frame(salt: [u8; 8], bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
+    const SHORT: &str = "the frame is cut short";
+    let mut cursor = Cursor(bytes);
+    if cursor.array::<4>().ok_or(SHORT)? != *FRAME_MAGIC {
+        return Err("no frame begins here");
+    }
+    let index = u64::from_be_bytes(cursor.array().ok_or(SHORT)?);
+    let mut lengths = [0_usize; 3];
+    for length in &mut lengths {
+        *length = u32::from_be_bytes(cursor.array().ok_or(SHORT)?) as usize;
+    }
+    let header = crc32c::crc32c_append(crc32c::crc32c(&salt), &bytes[..FRAME_HEADER_BYTES - 4]);
+    if u32::from_be_bytes(cursor.array().ok_or(SHORT)?) != header {
+        return Err("the frame's header does not match its checksum");
+    }
+    let [record, payloads, signature] = lengths;
+    if !(1..=MAX_RECORD_BYTES).contains(&record)
+        || payloads > MAX_PAYLOAD_SECTION_BYTES
+        || !(signature == 0 || signature == SIGNATURE_BYTES)
+    {
+        return Err("the frame's header gives a length beyond its limit");
+    }
+    let mut section = |length: usize, wrong: &'static str| {
+        let section = cursor.take(length).ok_or(SHORT)?;
+        let checksum = u32::from_be_bytes(cursor.array().ok_or(SHORT)?);
+        let is_intact = crc32c::crc32c_append(header, section) == checksum;
+        is_intact.then_some(section).ok_or(wrong)
+    };
+    let record = section(record, "the record does not match its checksum")?;
+    let payloads = section(payloads, "the payloads do not match their checksum")?;
+    let signature = section(signature, "the signature does not match its checksum")?;
+    Ok(Frame {
+        index,
+        record,
+        payloads,
+        signature: signature.try_into().ok(),
+        length: bytes.len() - cursor.0.len(),
+    })
+}
+
+/// One payload in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoredPayload<'a> {
+    pub commitment: Commitment,
+    /// The encoded payload; `None` once it is erased.
+    pub encoded: Option<&'a [u8]>,
+}
+
+/// Writes a frame's payload section.
+pub(super) fn encode_payloads(payloads: &[Payload]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for payload in payloads {
+        let encoded = payload.encode();
+        out.push(b'K');
+        out.extend_from_slice(&payload.commitment().0);
+        out.extend_from_slice(&(encoded.len() as u32).to_be_bytes());
+        out.extend_from_slice(&encoded);
+    }
+    out
+}
+
+/// Reads a frame's payload section; the error says what is wrong. Hashes nothing.
+pub(super) fn decode_payloads(section: &[u8]) -> Result<Vec<StoredPayload<'_>>, &'static str> {
+    const SHORT: &str = "the payload section is cut short";
+    let mut cursor = Cursor(section);
+    let mut all = Vec::new();
+    while !cursor.0.is_empty() {
+        if all.len() == MAX_PAYLOADS {
+            return Err("a frame holds more than 80 payloads");
+        }
+        let [state] = cursor.array().ok_or(SHORT)?;
+        let commitment = Commitment(cursor.array().ok_or(SHORT)?);
+        let length = u32::from_be_bytes(cursor.array().ok_or(SHORT)?) as usize;
+        if !(ENCODED_PAYLOAD_OVERHEAD..=MAX_ENCODED_PAYLOAD_BYTES).contains(&length) {
+            return Err("a payload's length is beyond its limit");
+        }
+        let bytes = cursor.take(length).ok_or(SHORT)?;
+        let encoded = match state {
+            b'K' => Some(bytes),
+            b'E' if bytes.iter().all(|byte| *byte == 0) => None,
+            b'E' => return Err("an erased payload still holds bytes"),
+            _ => return Err("a payload is neither kept nor erased"),
+        };
+        all.push(StoredPayload {
+            commitment,
+            encoded,
+        });
+    }
+    Ok(all)
+}
+
+/// Bytes that `payload` takes in a frame.
+pub(super) fn payload_bytes(payload: &Payload) -> usize {
+    let label = payload.label.as_str().len();
+    PAYLOAD_HEADER_BYTES + ENCODED_PAYLOAD_OVERHEAD + label + payload.bytes.len()
+}
+
+/// The rest of what is being read.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axiom_hive_core::record::{Label, Salt};
+
+    use super::*;
+
+    const SALT: [u8; 8] = *b"salted!!";
+
+    fn payload(bytes: &[u8]) -> Payload {
+        Payload {
+            label: Label::PROMPT,
+            salt: Salt([7; 32]),
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_frame_reads_back() {
+        let payloads = encode_payloads(&[payload(b"one"), payload(b"")]);
+        let bytes = encode_frame(SALT, 9, b"{}", &payloads, Some(&[3; 64]));
+        let frame = decode_frame(SALT, &bytes).unwrap();
+        assert_eq!((frame.index, frame.record), (9, b"{}".as_slice()));
+        assert_eq!(frame.signature, Some(&[3; 64]));
+        assert_eq!(frame.length, bytes.len());
+        let stored = decode_payloads(frame.payloads).unwrap();
+        assert_eq!(stored[0].commitment, payload(b"one").commitment());
+        assert_eq!(stored[1].encoded, Some(payload(b"").encode().as_slice()));
+        let sizes = payload_bytes(&payload(b"one")) + payload_bytes(&payload(b""));
+        assert_eq!(sizes, payloads.len());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_is_found() {
+        let payloads = encode_payloads(&[payload(b"one")]);
+        let bytes = encode_frame(SALT, 9, b"{\"a\":1}", &payloads, Some(&[3; 64]));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_frame(SALT, &flipped).is_err(), "bit {bit}");
+        }
+        assert!(decode_frame(*b"another!", &bytes).is_err());
+    }
+
+    #[test]
+    fn a_segment_header_reads_back_and_every_flipped_bit_is_found() {
+        let header = SegmentHeader {
+            first_index: 7,
+            salt: SALT,
+            vkey: "axiom-hive.local/0123456789abcdef+00000000+AAAA".to_owned(),
+        };
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok((header, bytes.len())));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_erased_payload_must_be_all_zero() {
+        let mut section = encode_payloads(&[payload(b"one")]);
+        section[0] = b'E';
+        assert!(decode_payloads(&section).is_err());
+        section[PAYLOAD_HEADER_BYTES..].fill(0);
+        assert_eq!(decode_payloads(&section).unwrap()[0].encoded, None);
+        section[0] = b'X';
+        assert!(decode_payloads(&section).is_err());
+    }
+}

@@ -1,0 +1,311 @@
+//! Reads the whole log once: where each record lies, the tree, the slots, and where the log ends.
+
+use std::collections::{BTreeMap, HashMap};
+
+use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
+use axiom_hive_core::tlog::{MemTree, VerifyingKey, leaf_hash};
+
+use super::error::{LedgerError, Problem, Problems, io_error};
+use super::frame::{
+    FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, SIGNATURE_BYTES, SegmentHeader, decode_frame,
+    decode_payloads,
+};
+use super::storage::Storage;
+
+/// The folder of the segments.
+pub(super) const LOG_FOLDER: &str = "log";
+/// A segment that has reached this length, in bytes, gets a successor: 64 MiB.
+pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One file of the log.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub path: String,
+    pub salt: [u8; 8],
+    /// Header and intact frames, in bytes.
+    pub length: u64,
+}
+
+/// Where one frame lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub segment: u32,
+    pub length: u32,
+    pub offset: u64,
+}
+
+/// What is known of one task.
+#[derive(Debug, Clone, Default)]
+struct Task {
+    /// Index and attempt of its intents.
+    intents: Vec<(u64, TaskRef)>,
+    is_ended: bool,
+}
+
+/// A task that was started and has no terminal record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// Task and attempt of its last intent.
+    pub task: TaskRef,
+    /// The index of that intent.
+    pub index: u64,
+}
+
+/// The log in memory: everything but records and payloads themselves.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    pub key: VerifyingKey,
+    pub segments: Vec<Segment>,
+    pub places: Vec<Place>,
+    pub tree: MemTree,
+    /// The signature in the last frame.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
+    slots: HashMap<String, u64>,
+    payloads: HashMap<Commitment, u64>,
+    tasks: BTreeMap<String, Task>,
+}
+
+/// The first byte that is no intact frame.
+#[derive(Debug, Clone)]
+pub(super) struct Damage {
+    pub problem: Problem,
+    /// Where the log ends, in its last intact segment.
+    pub end: u64,
+    /// Whether intact frames or whole segments come after it.
+    pub is_followed: bool,
+}
+
+/// What reading the log gave.
+pub(super) struct ReadLog {
+    pub log: Log,
+    pub damage: Option<Damage>,
+}
+
+impl Log {
+    /// An empty log.
+    pub(super) fn new(key: VerifyingKey) -> Self {
+        Self {
+            key,
+            segments: Vec::new(),
+            places: Vec::new(),
+            tree: MemTree::new(),
+            signature: None,
+            slots: HashMap::new(),
+            payloads: HashMap::new(),
+            tasks: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Takes in a frame that lies at `place`.
+    pub(super) fn push(&mut self, place: Place, record: &Record, frame: &FrameParts<'_>) {
+        let index = self.size();
+        self.tree.push(leaf_hash(frame.record));
+        self.places.push(place);
+        self.signature = frame.signature;
+        if let Some(slot) = record.slot() {
+            self.slots.entry(slot.to_string()).or_insert(index);
+        }
+        for commitment in frame.commitments {
+            self.payloads.entry(*commitment).or_insert(index);
+        }
+        if let Some(task) = record.task() {
+            let known = self.tasks.entry(task.uid.clone()).or_default();
+            if matches!(record.body, Body::Intent { .. }) {
+                known.intents.push((index, task.clone()));
+            }
+            known.is_ended |= record.is_terminal();
+        }
+    }
+
+    pub(super) fn find(&self, slot: &str) -> Option<u64> {
+        self.slots.get(slot).copied()
+    }
+
+    /// The record whose frame holds the payload.
+    pub(super) fn holder(&self, commitment: &Commitment) -> Option<u64> {
+        self.payloads.get(commitment).copied()
+    }
+
+    pub(super) fn open_intents(&self) -> Vec<OpenIntent> {
+        let unfinished = self.tasks.values().filter(|task| !task.is_ended);
+        let mut open: Vec<OpenIntent> = unfinished
+            .filter_map(|task| task.intents.last())
+            .map(|(index, task)| OpenIntent {
+                task: task.clone(),
+                index: *index,
+            })
+            .collect();
+        open.sort_by_key(|intent| intent.index);
+        open
+    }
+}
+
+/// What [`Log::push`] needs of a frame.
+pub(super) struct FrameParts<'a> {
+    pub record: &'a [u8],
+    pub commitments: &'a [Commitment],
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
+}
+
+/// The paths of the segments, in order. Other names in the folder are ignored.
+pub(super) fn segment_paths(storage: &dyn Storage) -> Result<Vec<String>, LedgerError> {
+    let names = storage.list(LOG_FOLDER).map_err(io_error("list log"))?;
+    let is_segment = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+    let names = names.into_iter().filter(is_segment);
+    Ok(names.map(|name| format!("{LOG_FOLDER}/{name}")).collect())
+}
+
+pub(super) fn segment_path(first_index: u64) -> String {
+    format!("{LOG_FOLDER}/{first_index:020}")
+}
+
+/// Reads the log up to its end or its first damage. `None` when there is no segment.
+///
+/// The log ends with its last signed frame: intact frames after it belong to a group that was never
+/// finished, and so never acknowledged.
+pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerError> {
+    let paths = segment_paths(storage)?;
+    let mut log: Option<Log> = None;
+    let mut damage = None;
+    for (at, path) in paths.iter().enumerate() {
+        let read = storage
+            .read(path)
+            .map_err(io_error(format!("read {path}")))?;
+        let bytes = read.unwrap_or_default();
+        let opened = open_segment(log.take(), path, &bytes).map_err(|problem| {
+            // Segments are made in one step: a header is never half-written.
+            LedgerError::Damaged(Problems(vec![problem]))
+        })?;
+        let mut opened = opened;
+        damage = read_frames(&mut opened, &bytes);
+        log = Some(opened);
+        if let Some(damage) = &mut damage {
+            damage.is_followed |= at + 1 < paths.len();
+            break;
+        }
+    }
+    Ok(log.map(|log| ReadLog { log, damage }))
+}
+
+/// Checks a segment's header against what came before, and adds it.
+fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+    let no = |what: &str| Problem::of_file(path, what);
+    let (header, length) = SegmentHeader::decode(bytes).map_err(no)?;
+    let key: VerifyingKey = header
+        .vkey
+        .parse()
+        .map_err(|error| no(&format!("the log's key is invalid: {error}")))?;
+    let mut log = log.unwrap_or_else(|| Log::new(key.clone()));
+    if log.key != key {
+        return Err(no("the segment belongs to another log"));
+    }
+    if header.first_index != log.size() || path != segment_path(header.first_index) {
+        return Err(no("the segment does not continue the one before it"));
+    }
+    log.segments.push(Segment {
+        path: path.to_owned(),
+        salt: header.salt,
+        length: length as u64,
+    });
+    Ok(log)
+}
+
+/// Takes in every frame of the last segment.
+fn read_frames(log: &mut Log, bytes: &[u8]) -> Option<Damage> {
+    let number = log.segments.len() - 1;
+    let Segment { salt, length, .. } = log.segments[number].clone();
+    let mut at = usize::try_from(length).unwrap_or(usize::MAX);
+    // Frames after the last signed one wait here until a signed one follows.
+    let mut group = Vec::new();
+    let mut what = None;
+    while at < bytes.len() {
+        match read_frame(salt, &bytes[at..], log.size() + group.len() as u64) {
+            Ok(read) => {
+                let place = Place {
+                    segment: number as u32,
+                    length: read.frame.length as u32,
+                    offset: at as u64,
+                };
+                at += read.frame.length;
+                let is_signed = read.frame.signature.is_some();
+                group.push((place, read));
+                if is_signed {
+                    push_group(log, &mut group);
+                    log.segments[number].length = at as u64;
+                }
+            }
+            Err(error) => {
+                what = Some(error);
+                break;
+            }
+        }
+    }
+    let end = log.segments[number].length;
+    if what.is_none() && group.is_empty() {
+        return None;
+    }
+    let what = what.unwrap_or_else(|| "frames without a signed one after them".to_owned());
+    let at = at.min(bytes.len());
+    let index = log.size() + group.len() as u64;
+    let problem = Problem::of_file(&log.segments[number].path, what).at(at as u64, index);
+    Some(Damage {
+        problem,
+        end,
+        is_followed: has_frame_after(salt, bytes, at),
+    })
+}
+
+/// A frame with its record.
+struct ReadFrame<'a> {
+    frame: Frame<'a>,
+    record: Record,
+    commitments: Vec<Commitment>,
+}
+
+fn read_frame(salt: [u8; 8], bytes: &[u8], index: u64) -> Result<ReadFrame<'_>, String> {
+    let frame = decode_frame(salt, bytes)?;
+    if frame.index != index {
+        return Err(format!(
+            "the frame here is number {}, not {index}",
+            frame.index
+        ));
+    }
+    // The signature over the tree vouches for the bytes; `verify` checks their canonical form.
+    let record: Record = serde_json::from_slice(frame.record)
+        .map_err(|error| format!("the record cannot be read by this build: {error}"))?;
+    let commitments = decode_payloads(frame.payloads)?
+        .iter()
+        .map(|payload| payload.commitment)
+        .collect();
+    Ok(ReadFrame {
+        frame,
+        record,
+        commitments,
+    })
+}
+
+fn push_group(log: &mut Log, group: &mut Vec<(Place, ReadFrame<'_>)>) {
+    for (place, read) in group.drain(..) {
+        let parts = FrameParts {
+            record: read.frame.record,
+            commitments: &read.commitments,
+            signature: read.frame.signature.copied(),
+        };
+        log.push(place, &read.record, &parts);
+    }
+}
+
+/// Whether an intact frame begins anywhere after `at`.
+pub(super) fn has_frame_after(salt: [u8; 8], bytes: &[u8], at: usize) -> bool {
+    let Some(rest) = bytes.get(at + 1..) else {
+        return false;
+    };
+    rest.windows(FRAME_HEADER_BYTES)
+        .enumerate()
+        .filter(|(_, window)| window.starts_with(FRAME_MAGIC))
+        .any(|(start, _)| decode_frame(salt, &rest[start..]).is_ok())
+}

@@ -1,0 +1,357 @@
+//! Opening for writing: create, check against every anchor, repair what a crash may leave.
+//!
+//! | what is found | what happens |
+//! |---|---|
+//! | a damaged last frame beyond the head | cut, reported |
+//! | intact frames beyond the head, signed by the key | kept: they are written again, synced, and become the head |
+//! | damage at or below the head, or before an intact frame | read-only |
+//! | a head or pin beyond the log, or with another root | read-only |
+//! | a head, pin or last frame that the key did not sign | read-only |
+//! | one broken slot of a pair (a torn write) | written anew, reported |
+//! | both slots of a pair broken or missing | read-only |
+//! | no key for this log in the key store | read-only |
+//! | a full tile or bundle is missing | written again |
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axiom_hive_core::tlog::SigningKey;
+
+use super::crash::{CrashPoint, reach};
+use super::engine::{Ledger, State};
+use super::error::{LedgerError, Problem, io_error};
+use super::frame::SegmentHeader;
+use super::head::{Head, Slots};
+use super::keys::KeyStore;
+use super::log::{Damage, LOG_FOLDER, Log, ReadLog, read_log, segment_path, segment_paths};
+use super::reader::LedgerReader;
+use super::storage::{Disk, Lock, Storage};
+use super::tiles;
+
+/// How long to wait for another writer, in seconds.
+const LOCK_WAIT_SECONDS: u64 = 10;
+/// How often to look whether the lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+/// The folder of the two head slots.
+pub(super) const HEADS_FOLDER: &str = "heads";
+/// The lock file of a ledger directory.
+const LOCK_FILE: &str = "lock";
+/// What a directory may hold before its first segment.
+const NAMES_BEFORE_LOG: [&str; 3] = ["heads/", LOCK_FILE, "log/"];
+
+impl Ledger {
+    /// Opens the ledger in `dir` for writing; makes it, and a key in `keys`, when there is none.
+    ///
+    /// Waits at most 10 s for another writer. A ledger that fails a check opens read-only:
+    /// [`Ledger::read_only`] says why, and every append gives [`LedgerError::ReadOnly`].
+    pub fn open(dir: &Path, keys: &KeyStore) -> Result<Self, LedgerError> {
+        let storage = Arc::new(Disk::new(dir, 0o600));
+        Self::open_on(storage, keys, &dir.display().to_string())
+    }
+
+    /// The same on any storage; `name` is for messages.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        keys: &KeyStore,
+        name: &str,
+    ) -> Result<Self, LedgerError> {
+        let lock = take_lock(&*storage, LOCK_FILE, &format!("{name}/{LOCK_FILE}"))?;
+        if segment_paths(&*storage)?.is_empty() {
+            create(&*storage, keys, name)?;
+        }
+        let Some(read) = read_log(&*storage)? else {
+            return Err(LedgerError::NotALedger {
+                path: name.to_owned(),
+                why: "its log disappeared".to_owned(),
+            });
+        };
+        Opening::check(storage, keys, lock, read)?.finish()
+    }
+}
+
+/// Polls: `flock` itself has no time-out.
+fn take_lock(storage: &dyn Storage, path: &str, shown: &str) -> Result<Lock, LedgerError> {
+    let start = Instant::now();
+    loop {
+        let lock = storage.try_lock(path);
+        if let Some(lock) = lock.map_err(io_error(format!("lock {shown}")))? {
+            return Ok(lock);
+        }
+        if start.elapsed() >= Duration::from_secs(LOCK_WAIT_SECONDS) {
+            return Err(LedgerError::Locked {
+                path: shown.to_owned(),
+                seconds: LOCK_WAIT_SECONDS,
+            });
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
+}
+
+/// Makes an empty ledger. A crash on the way leaves a directory that is still accepted as empty,
+/// and at worst a key that nobody uses: the first segment comes last.
+fn create(storage: &dyn Storage, keys: &KeyStore, name: &str) -> Result<(), LedgerError> {
+    let not_empty = |why: String| LedgerError::NotALedger {
+        path: name.to_owned(),
+        why,
+    };
+    let names = storage.list("").map_err(io_error(format!("list {name}")))?;
+    if let Some(other) = names
+        .iter()
+        .find(|n| !NAMES_BEFORE_LOG.contains(&n.as_str()))
+    {
+        return Err(not_empty(format!("it holds {other} and no log")));
+    }
+    let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
+    if heads.newest().is_some() {
+        return Err(not_empty(
+            "it holds signed heads, but its log is gone".to_owned(),
+        ));
+    }
+    reach(CrashPoint::CreateStart);
+    let key = keys.create()?;
+    reach(CrashPoint::CreateKeys);
+    Slots::create(storage, HEADS_FOLDER).map_err(io_error(format!("write {name}/heads")))?;
+    reach(CrashPoint::CreateHeads);
+    new_segment(storage, 0, &key.verifying_key().to_string())?;
+    reach(CrashPoint::CreateLog);
+    Ok(())
+}
+
+/// Makes the segment that begins with record `first_index`, durably and in one step.
+pub(super) fn new_segment(
+    storage: &dyn Storage,
+    first_index: u64,
+    vkey: &str,
+) -> Result<(String, SegmentHeader, u64), LedgerError> {
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).map_err(|error| LedgerError::Random(error.to_string()))?;
+    let header = SegmentHeader {
+        first_index,
+        salt,
+        vkey: vkey.to_owned(),
+    };
+    let path = segment_path(first_index);
+    let bytes = header.encode();
+    let written = storage.replace(&path, &bytes, true);
+    written.map_err(io_error(format!("write {path}")))?;
+    Ok((path, header, bytes.len() as u64))
+}
+
+/// A ledger that is being checked.
+struct Opening {
+    storage: Arc<dyn Storage>,
+    keys: KeyStore,
+    locks: Vec<Lock>,
+    log: Log,
+    damage: Option<Damage>,
+    heads: Slots,
+    pin: Slots,
+    key: Option<SigningKey>,
+    /// Why nothing may be appended.
+    reasons: Vec<Problem>,
+}
+
+impl Opening {
+    fn check(
+        storage: Arc<dyn Storage>,
+        keys: &KeyStore,
+        lock: Lock,
+        read: ReadLog,
+    ) -> Result<Self, LedgerError> {
+        let ReadLog { log, damage } = read;
+        let origin = log.key.name().to_owned();
+        let mut reasons = Vec::new();
+        let mut locks = vec![lock];
+        let key = keys
+            .signing_key(&log.key)
+            .map_err(|no| reasons.push(no))
+            .ok();
+        if key.is_some() {
+            let path = format!("{origin}/lock");
+            locks.push(take_lock(&*keys.storage, &path, &keys.shown(&path))?);
+        }
+        let heads = Slots::read(&*storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
+        let pin = keys.pin(&origin)?;
+        let mut opening = Self {
+            storage,
+            keys: keys.clone(),
+            locks,
+            log,
+            damage,
+            heads,
+            pin,
+            key,
+            reasons,
+        };
+        opening.check_slots();
+        opening.check_damage();
+        opening.check_last_frame();
+        Ok(opening)
+    }
+
+    /// Heads and pin must be readable, signed, and heads of this very log.
+    fn check_slots(&mut self) {
+        let is_known = self.key.is_some();
+        let pairs = [(&self.heads, ""), (&self.pin, "keys/")];
+        // Without a key there is no pin either; that is one reason, not three.
+        for (slots, prefix) in pairs.into_iter().take(if is_known { 2 } else { 1 }) {
+            let mut problems = slots.broken();
+            if problems.len() < 2 {
+                problems.clear();
+            }
+            for (file, head) in slots.intact() {
+                let what = wrong_with(&head, &self.log);
+                problems.extend(what.map(|what| Problem::of_file(file, what)));
+            }
+            for mut problem in problems {
+                problem.file.insert_str(0, prefix);
+                self.reasons.push(problem);
+            }
+        }
+    }
+
+    /// Damage is a crash's trace only when nothing intact follows it and no head covers it.
+    fn check_damage(&mut self) {
+        let released = [&self.heads, &self.pin].map(Slots::newest);
+        let released = released.into_iter().flatten().map(|head| head.size).max();
+        if let Some(damage) = &self.damage
+            && (damage.is_followed || released.unwrap_or(0) > self.log.size())
+        {
+            self.reasons.push(damage.problem.clone());
+        }
+    }
+
+    /// The last frame's signature covers the whole log.
+    fn check_last_frame(&mut self) {
+        let log = &self.log;
+        let Some((signature, place)) = log.signature.zip(log.places.last()) else {
+            return;
+        };
+        let head = Head {
+            size: log.size(),
+            root: log.tree.root(),
+            signature,
+        };
+        if !head.is_signed_by(&log.key) {
+            let path = &log.segments[place.segment as usize].path;
+            let what = "the log was changed: this frame's signature is not over these records";
+            let problem = Problem::of_file(path, what).at(place.offset, log.size() - 1);
+            self.reasons.push(problem);
+        }
+    }
+
+    fn finish(mut self) -> Result<Ledger, LedgerError> {
+        let mut repaired = Vec::new();
+        let is_sound = self.reasons.is_empty();
+        if is_sound {
+            self.cut_tail(&mut repaired)?;
+            self.keep_frames_beyond_head()?;
+            reach(CrashPoint::OpenChecked);
+            self.write_heads(&mut repaired)?;
+        }
+        let view = LedgerReader {
+            storage: self.storage,
+            log: self.log,
+        };
+        if is_sound {
+            tiles::write_missing(&view)?;
+        }
+        let state = match (self.key, is_sound) {
+            (Some(key), true) => State::Writable(Arc::new(key)),
+            _ => State::ReadOnly(self.reasons),
+        };
+        Ok(Ledger {
+            view,
+            keys: self.keys,
+            heads: self.heads,
+            pin: self.pin,
+            state,
+            repaired,
+            _locks: self.locks,
+        })
+    }
+
+    fn cut_tail(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
+        let Some(damage) = self.damage.take() else {
+            return Ok(());
+        };
+        let path = &damage.problem.file;
+        let cut = self.storage.truncate(path, damage.end);
+        cut.map_err(io_error(format!("cut {path}")))?;
+        repaired.push(damage.problem);
+        reach(CrashPoint::OpenCut);
+        Ok(())
+    }
+
+    /// Frames beyond the head may be in the page cache only: the writer died before its sync, or
+    /// its sync failed and the kernel then called the lost pages clean. They are written again.
+    fn keep_frames_beyond_head(&mut self) -> Result<(), LedgerError> {
+        let released = self.heads.newest().map_or(0, |head| head.size);
+        let first = usize::try_from(released).unwrap_or(usize::MAX);
+        let mut touched: Vec<&str> = Vec::new();
+        for place in self.log.places.iter().skip(first) {
+            let path = &self.log.segments[place.segment as usize].path;
+            self.storage
+                .read_at(path, place.offset, place.length as usize)
+                .and_then(|bytes| self.storage.write_at(path, place.offset, &bytes))
+                .map_err(io_error(format!("rewrite {path}")))?;
+            if touched.last() != Some(&path.as_str()) {
+                touched.push(path);
+            }
+        }
+        for path in touched {
+            self.storage
+                .sync(path)
+                .map_err(io_error(format!("sync {path}")))?;
+        }
+        Ok(())
+    }
+
+    /// Brings heads and pin up to the log; a broken slot of either is written anew.
+    fn write_heads(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
+        let head = self.log.signature.map(|signature| Head {
+            size: self.log.size(),
+            root: self.log.tree.root(),
+            signature,
+        });
+        let pairs = [
+            (&mut self.heads, &*self.storage, ""),
+            (&mut self.pin, &*self.keys.storage, "keys/"),
+        ];
+        for (slots, storage, prefix) in pairs {
+            for mut problem in slots.broken() {
+                problem.file.insert_str(0, prefix);
+                repaired.push(problem);
+            }
+            let is_behind = slots.newest() != head || !slots.broken().is_empty();
+            if let Some(head) = head.filter(|_| is_behind) {
+                let written = slots.write(storage, head);
+                written.map_err(io_error(format!("write {prefix}head")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a head, seen from the log.
+pub(super) fn wrong_with(head: &Head, log: &Log) -> Option<String> {
+    let size = log.size();
+    if head.size > size {
+        let missing = head.size - size;
+        return Some(format!(
+            "{} records were released, the log in {LOG_FOLDER} has {size}: {missing} are missing",
+            head.size
+        ));
+    }
+    if !head.is_signed_by(&log.key) {
+        return Some("the head is not signed by the log's key".to_owned());
+    }
+    if log.tree.root_at(head.size) != Ok(head.root) {
+        return Some(format!(
+            "the first {} records are not those that were released",
+            head.size
+        ));
+    }
+    None
+}

@@ -1,0 +1,149 @@
+//! Ledgers to break.
+
+use std::sync::Arc;
+
+use axiom_hive_core::constitution::RuntimeKind;
+use axiom_hive_core::digest::Digest;
+use axiom_hive_core::record::{
+    Body, BuildRef, Commitment, ConstitutionRef, ContainmentLevel, ContainmentRecord,
+    ContainmentRequest, Decided, Label, Observed, ObservedIntent, Outcome, Payload, Reason, Record,
+    RuntimeRef, Salt, TaskRef,
+};
+use axiom_hive_runner::ledger::storage::Memory;
+use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
+
+/// A ledger in memory, with its keys.
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    pub(crate) dir: Memory,
+    pub(crate) keys: Memory,
+}
+
+impl World {
+    pub(crate) fn keys(&self) -> KeyStore {
+        KeyStore::on(Arc::new(self.keys.clone()))
+    }
+
+    pub(crate) fn open(&self) -> Result<Ledger, LedgerError> {
+        Ledger::open_on(Arc::new(self.dir.clone()), &self.keys(), "memory")
+    }
+
+    /// A copy that shares nothing.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            dir: Memory::from_files(self.dir.files()),
+            keys: Memory::from_files(self.keys.files()),
+        }
+    }
+
+    /// A ledger of `count` constitution records, one payload each.
+    pub(crate) fn with_records(count: u64) -> Self {
+        let world = Self::default();
+        let mut ledger = world.open().unwrap();
+        for number in 0..count {
+            let (constitution, text) = constitution(number);
+            ledger.ensure_constitution(&constitution, &text).unwrap();
+        }
+        drop(ledger);
+        world
+    }
+}
+
+pub(crate) const FIRST_SEGMENT: &str = "log/00000000000000000000";
+
+pub(crate) fn payload(label: Label, salt: u8, bytes: &[u8]) -> Payload {
+    Payload {
+        label,
+        salt: Salt([salt; 32]),
+        bytes: bytes.to_vec(),
+    }
+}
+
+/// Version 1.0.`number`, with a text of its own.
+pub(crate) fn constitution(number: u64) -> (ConstitutionRef, Payload) {
+    let text = payload(Label::CONSTITUTION, number as u8, b"{}");
+    let constitution = ConstitutionRef {
+        name: "d".to_owned(),
+        version: format!("1.0.{number}"),
+        digest: Digest::of(&number.to_be_bytes()),
+        catalogue: 1,
+    };
+    (constitution, text)
+}
+
+pub(crate) fn erasure(number: u64) -> Record {
+    Record::new(Body::Erasure {
+        erased_index: number,
+        commitments: vec![Commitment([number as u8; 32])],
+        at_unix_ms: 0,
+    })
+}
+
+fn build() -> BuildRef {
+    BuildRef {
+        version: "0.1.0".to_owned(),
+        executable: Digest::of(b"build"),
+    }
+}
+
+pub(crate) fn task(uid: &str, attempt: u32) -> TaskRef {
+    TaskRef {
+        uid: uid.to_owned(),
+        attempt,
+    }
+}
+
+/// An intent under constitution 0, with its two payloads.
+pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
+    let prompt = payload(Label::PROMPT, 1, format!("what is {uid}?").as_bytes());
+    let text = payload(Label::TASK, 2, uid.as_bytes());
+    let record = Record::new(Body::Intent {
+        task: task(uid, attempt),
+        constitution: constitution(0).0,
+        spec: Digest::of(uid.as_bytes()),
+        task_text: text.commitment(),
+        prompt: prompt.commitment(),
+        observed: ObservedIntent {
+            at_unix_ms: 1,
+            build: build(),
+            pod_uid: None,
+        },
+    });
+    (record, vec![text, prompt])
+}
+
+/// The outcome of a run that died.
+pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
+    Outcome {
+        task: task(uid, attempt),
+        decided: Decided {
+            constitution: constitution(0).0,
+            spec: Digest::of(uid.as_bytes()),
+            runtime: RuntimeRef {
+                kind: RuntimeKind::Echo,
+                spec: Commitment([3; 32]),
+            },
+            prompt: intent(uid, attempt).1[1].commitment(),
+            prompt_findings: None,
+            reason: Reason::Interrupted,
+            branches: Vec::new(),
+            vote: None,
+            answer: None,
+        },
+        observed: Observed {
+            build: build(),
+            started_unix_ms: 1,
+            ended_unix_ms: 2,
+            containment: ContainmentRecord {
+                requested: ContainmentRequest::Required,
+                reached: ContainmentLevel::NotApplicable,
+                landlock_abi: 0,
+                loopback_port: 0,
+            },
+            usage: None,
+            surplus_branches: 0,
+            stopped_by: None,
+            detail: None,
+        },
+    }
+}

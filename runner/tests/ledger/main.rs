@@ -1,0 +1,6 @@
+//! The embedded ledger through its public door, in memory and on a disk.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod fixture;
+mod recovery;
+mod slots;

@@ -1,0 +1,57 @@
+//! `make bench`: how fast, next to how fast it could be.
+//!
+//! Three tables: the interceptor next to a copy and a bare Aho-Corasick pass; one append next to a
+//! bare `fdatasync`; verification next to bare SHA-256. Numbers of one row are medians of rounds
+//! that alternate between the two.
+
+mod corpus;
+mod interceptor;
+mod ledger;
+mod machine;
+mod measure;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use axiom_hive_runner::ledger::LedgerError;
+
+/// Why no table was made.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    /// The tables cannot be printed, or a file of the bench cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The default rules do not compile.
+    #[error("the default rules have {0} errors")]
+    Rules(usize),
+    /// The ledger refuses what the bench does.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The bench built something that core refuses.
+    #[error("{0}")]
+    Setup(String),
+}
+
+fn main() -> ExitCode {
+    match run(&mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when standard error is closed too.
+            let _ = writeln!(io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(out: &mut dyn Write) -> Result<(), BenchError> {
+    writeln!(
+        out,
+        "{}\n{} rounds, medians\n",
+        machine::describe(),
+        measure::ROUNDS
+    )?;
+    interceptor::run(out)?;
+    ledger::append(out)?;
+    ledger::verify(out)
+}

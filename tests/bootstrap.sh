@@ -1,0 +1,119 @@
+#!/bin/sh
+# Installs what a target needs, or says precisely what to install.
+#
+#   sh tests/bootstrap.sh NEED…     NEED: rust, demo, go, deny, fuzz
+#
+# As root on a Debian-like machine missing packages are installed by apt-get; elsewhere the command
+# to type is printed and the script fails. Tools of our own go below .cache/tools, nowhere else.
+set -eu
+cd "$(dirname "$0")/.."
+export PATH="$HOME/.cargo/bin:$PWD/.cache/tools/bin:/usr/local/go/bin:$PATH"
+
+RUST_VERSION=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+CARGO_DENY_VERSION=0.20.2
+CARGO_FUZZ_VERSION=0.13.2
+GO_MINIMUM=1.24
+
+have() { command -v "$1" >/dev/null 2>&1; }
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+apt_updated=no
+# packages PACKAGE…: installs Debian packages, or says which ones are missing.
+packages() {
+    if ! have apt-get || [ "$(id -u)" != 0 ]; then
+        die "please install, then run the same command again: sudo apt-get install -y $*"
+    fi
+    say "apt-get install $*"
+    if [ "$apt_updated" = no ]; then
+        apt-get update -qq
+        apt_updated=yes
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        die "apt-get could not install: $*"
+}
+
+# version_at_least HAVE WANT: compares dotted numbers.
+version_at_least() {
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
+}
+
+need_rust() {
+    have cc || packages build-essential
+    if have rustup; then
+        # Components and version come from rust-toolchain.toml.
+        rustup toolchain list | grep -q "^$RUST_VERSION" ||
+            rustup toolchain install "$RUST_VERSION" --profile minimal -c rustfmt -c clippy ||
+            die "rustup could not install Rust $RUST_VERSION; install it by hand: rustup toolchain install $RUST_VERSION -c rustfmt -c clippy"
+        return
+    fi
+    if have cargo; then
+        found=$(cargo --version | cut -d' ' -f2)
+        version_at_least "$found" "$RUST_VERSION" && return
+        die "Rust $found is too old, $RUST_VERSION is needed: install rustup (https://rustup.rs), then run the same command again"
+    fi
+    if have apt-get && [ "$(id -u)" = 0 ]; then
+        [ "$apt_updated" = yes ] || { apt-get update -qq && apt_updated=yes; }
+        if apt-cache show rustup >/dev/null 2>&1; then
+            packages rustup ca-certificates
+            need_rust
+            return
+        fi
+        packages curl ca-certificates
+        say "installing rustup for this user with the installer of https://rustup.rs"
+        if curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs -o .cache/rustup-init.sh &&
+            sh .cache/rustup-init.sh -y --default-toolchain none --no-modify-path >&2; then
+            need_rust
+            return
+        fi
+    fi
+    die "Rust $RUST_VERSION is missing: install rustup (Debian 13 and later: sudo apt-get install rustup; elsewhere: https://rustup.rs), then run the same command again"
+}
+
+need_demo() {
+    missing=
+    have curl || missing="$missing curl"
+    have jq || missing="$missing jq"
+    have python3 || missing="$missing python3"
+    # Debian ships `venv` apart from Python.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    # shellcheck disable=SC2086 # one word a package
+    [ -z "$missing" ] || packages $missing
+}
+
+need_go() {
+    have jq || packages jq
+    if have go; then
+        found=$(go env GOVERSION | sed 's/^go//')
+        version_at_least "$found" "$GO_MINIMUM" && return
+        die "Go $found is too old for the foreign tools, $GO_MINIMUM is needed: https://go.dev/dl, then run the same command again"
+    fi
+    packages golang-go ca-certificates
+    found=$(go env GOVERSION | sed 's/^go//')
+    # A Go of 1.21 or later fetches the toolchain that a module asks for.
+    version_at_least "$found" 1.21 ||
+        die "this distribution's Go $found is too old, $GO_MINIMUM is needed: https://go.dev/dl, then run the same command again"
+}
+
+# cargo_tool NAME VERSION: a Cargo subcommand, built once into .cache/tools.
+cargo_tool() {
+    if [ "$("$1" --version 2>/dev/null | cut -d' ' -f2)" = "$2" ]; then
+        return
+    fi
+    say "cargo install $1 $2 into .cache/tools (a few minutes, once)"
+    cargo install "$1" --version "$2" --locked --quiet --root .cache/tools \
+        --target-dir .cache/tools-target || die "cargo could not install $1 $2"
+    rm -rf .cache/tools-target
+}
+
+mkdir -p .cache/tools/bin
+for need in "$@"; do
+    case $need in
+    rust) need_rust ;;
+    demo) need_demo ;;
+    go) need_go ;;
+    deny) need_rust && cargo_tool cargo-deny "$CARGO_DENY_VERSION" ;;
+    fuzz) need_rust && cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION" ;;
+    *) die "unknown need: $need (one of rust, demo, go, deny, fuzz)" ;;
+    esac
+done

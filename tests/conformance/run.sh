@@ -1,0 +1,91 @@
+#!/bin/sh
+# Foreign tools judge what we write; none of our code takes part in the judging.
+#
+#   fsck     of transparency-dev/tessera: rebuilds the exported tree, checks every tile and the root
+#   reader   this folder's few lines over filippo.io/torchwood: a receipt as it is (C2SP tlog-proof)
+#   spicy    of filippo.io/torchwood: the same proof in the older form that the tool still reads
+#
+#   sh tests/conformance/run.sh
+#
+# The ledger has more than 256 records, so that full tiles, partial tiles and a second level occur.
+set -eu
+cd "$(dirname "$0")/../.."
+sh tests/bootstrap.sh rust go
+export PATH="$HOME/.cargo/bin:/usr/local/go/bin:$PATH"
+TESSERA=github.com/transparency-dev/tessera/cmd/fsck@v1.0.4
+SPICY=filippo.io/torchwood/cmd/spicy@v0.9.0
+TOOLS=$PWD/.cache/tools/bin
+WORK=$PWD/.cache/conformance
+# Two records a task (intent and outcome), and one for the constitution.
+TASKS=150
+RECORDS=$((2 * TASKS + 1))
+
+passed=0
+pass() {
+    passed=$((passed + 1))
+    printf 'conformance: ok: %s\n' "$1"
+}
+die() {
+    printf 'conformance: FAILED: %s\n' "$1" >&2
+    exit 1
+}
+
+mkdir -p "$TOOLS"
+[ -x "$TOOLS/fsck" ] || GOBIN=$TOOLS go install "$TESSERA"
+[ -x "$TOOLS/spicy" ] || GOBIN=$TOOLS go install "$SPICY"
+(cd tests/conformance/reader && go build -o "$TOOLS/reader" .)
+cargo build --locked --quiet -p axiom_hive_runner --bin axiom_hive_cli
+CLI=${CARGO_TARGET_DIR:-target}/debug/axiom_hive_cli
+
+rm -rf "$WORK"
+mkdir -p "$WORK"
+export XDG_STATE_HOME="$WORK/state"
+task=0
+while [ $task -lt $TASKS ]; do
+    task=$((task + 1))
+    printf 'conformance task %d' $task |
+        "$CLI" run --output json --runtime echo --ledger "$WORK/ledger" --task-uid "conformance-$task" \
+            --receipt "$WORK/receipt-$task" >"$WORK/result.json" 2>>"$WORK/run.log" ||
+        die "task $task exited with $?: see $WORK/run.log"
+done
+"$CLI" ledger key "$WORK/ledger" >"$WORK/vkey"
+vkey=$(cat "$WORK/vkey")
+origin=${vkey%%+*}
+"$CLI" ledger export "$WORK/ledger" "$WORK/tree"
+
+size=$(sed -n 2p "$WORK/tree/checkpoint")
+[ "$size" = $RECORDS ] || die "the exported checkpoint says $size records, $RECORDS were written"
+[ -f "$WORK/tree/tile/0/000" ] && [ -f "$WORK/tree/tile/0/001.p/$((RECORDS - 256))" ] ||
+    die "the export lacks the full or the partial tile of level 0"
+
+fsck() {
+    "$TOOLS/fsck" --storage_url="file://$WORK/tree/" --public_key="$WORK/vkey" --origin="$origin" \
+        --N=2 --ui=false >"$WORK/fsck.log" 2>&1
+}
+fsck || { cat "$WORK/fsck.log" >&2; die "fsck refuses the exported tree"; }
+pass "Tessera's fsck accepts an export of $RECORDS records"
+
+# A judge that accepts everything would prove nothing: one flipped bit must be refused.
+cp "$WORK/tree/tile/entries/000" "$WORK/bundle"
+chmod u+w "$WORK/tree/tile/entries/000"
+printf '\377' | dd of="$WORK/tree/tile/entries/000" bs=1 seek=100 conv=notrunc 2>/dev/null
+! fsck || die "fsck accepts a damaged export"
+cp "$WORK/bundle" "$WORK/tree/tile/entries/000"
+pass "Tessera's fsck refuses a damaged export"
+
+checked=0
+for task in 1 2 64 127 128 $TASKS; do
+    receipt=$WORK/receipt-$task
+    record=$WORK/record-$task
+    sed -n '2s/^extra //p' "$receipt" | base64 -d >"$record"
+    "$TOOLS/reader" "$vkey" "$receipt" "$record" || die "torchwood refuses the receipt of task $task"
+    # spicy 0.9.0 reads the form without the first two lines, beside the record.
+    sed 1,2d "$receipt" >"$record.spicy"
+    "$TOOLS/spicy" -verify "$vkey" "$record" 2>"$WORK/spicy.log" ||
+        { cat "$WORK/spicy.log" >&2; die "spicy refuses the receipt of task $task"; }
+    printf ' ' >>"$record"
+    ! "$TOOLS/reader" "$vkey" "$receipt" "$record" 2>/dev/null || die "torchwood accepts a changed record"
+    checked=$((checked + 1))
+done
+pass "torchwood's reader and spicy accept $checked receipts and refuse them for changed records"
+printf 'conformance: %d passed, 0 failed\n' "$passed"

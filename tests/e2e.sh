@@ -1,0 +1,30 @@
+#!/bin/sh
+# What is too long for `make test`: larger counts, fuzzing, foreign tools, the demo, lint.
+# Every step runs even when an earlier one failed; the last line counts them.
+set -u
+cd "$(dirname "$0")/.."
+eval "$(sh tests/budget.sh e2e)"
+
+passed=0
+failed=0
+step() {
+    name=$1
+    shift
+    started=$(date +%s)
+    if "$@"; then
+        passed=$((passed + 1))
+        printf 'e2e: %s passed in %d s\n' "$name" $(($(date +%s) - started))
+    else
+        failed=$((failed + 1))
+        printf 'e2e: %s FAILED after %d s\n' "$name" $(($(date +%s) - started))
+    fi
+}
+
+step lint sh tests/lint.sh
+step 'larger counts' sh tests/run.sh e2e
+step 'foreign tools' sh tests/conformance/run.sh
+step demo sh tests/demo/demo.sh
+step 'demo without a model' env DEMO_MODEL=markov sh tests/demo/demo.sh
+step fuzzing sh tests/fuzz.sh
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]

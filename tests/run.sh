@@ -1,0 +1,9 @@
+#!/bin/sh
+# All tests of the workspace with the counts of one column of tests/budget.toml.
+#
+#   sh tests/run.sh COLUMN      COLUMN: test or e2e
+set -eu
+cd "$(dirname "$0")/.."
+export PATH="$HOME/.cargo/bin:$PATH"
+eval "$(sh tests/budget.sh "${1:?COLUMN: test or e2e}")"
+exec cargo test --workspace --locked
