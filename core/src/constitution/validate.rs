@@ -8,7 +8,7 @@ use super::model::{
     RuntimeKind, RuntimePolicy, SupervisorPolicy,
 };
 use super::{MAX_CONSTITUTION_BYTES, canonical};
-use crate::consensus::KeyMaker;
+use crate::consensus::{KeyError, KeyMaker};
 use crate::interceptor::{CATALOGUES, RuleSet};
 
 const MAX_NAME_BYTES: usize = 63;
@@ -302,10 +302,14 @@ impl Check {
             .collect();
         let is_new = |path: &str| !known.contains(rule_of(path));
         let equivalence = &constitution.supervisor.equivalence;
-        if let Err(error) = KeyMaker::compile(equivalence)
-            && is_new(&error.path)
-        {
-            self.fail(error.path, error.message);
+        if let Err(error) = KeyMaker::compile(equivalence) {
+            let path = match error {
+                KeyError::Pattern(_) => "supervisor.equivalence.pattern",
+                KeyError::Choice(_) => "supervisor.equivalence.values",
+            };
+            if is_new(path) {
+                self.fail(path.to_owned(), error.to_string());
+            }
         }
         let Constitution {
             meta,

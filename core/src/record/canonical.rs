@@ -110,8 +110,11 @@ impl Record {
         match &self.body {
             Body::Constitution { text, .. } => vec![*text],
             Body::Intent {
-                task_text, prompt, ..
-            } => vec![*task_text, *prompt],
+                runtime,
+                task_text,
+                prompt,
+                ..
+            } => vec![runtime.spec, *task_text, *prompt],
             Body::Erasure { .. } => Vec::new(),
             _ => self.outcome().map(outcome_commitments).unwrap_or_default(),
         }
@@ -122,7 +125,12 @@ fn outcome_commitments(outcome: &Outcome) -> Vec<Commitment> {
     let decided = &outcome.decided;
     let mut all = vec![decided.runtime.spec, decided.prompt];
     all.extend(decided.branches.iter().filter_map(|branch| branch.text));
-    all.extend(decided.answer.as_ref().map(|answer| answer.text));
+    let answer = decided.answer.as_ref();
+    all.extend(
+        answer
+            .iter()
+            .flat_map(|answer| [answer.text, answer.hash_key]),
+    );
     all.extend(outcome.observed.detail);
     all
 }

@@ -45,6 +45,8 @@ pub enum Body {
         constitution: ConstitutionRef,
         /// The task's spec with every text replaced by its commitment.
         spec: Digest,
+        /// Who will answer.
+        runtime: RuntimeRef,
         /// The task as it will run (canonical JSON of `TaskSpec` without the prompt), as a payload.
         task_text: Commitment,
         /// The prompt.
@@ -279,6 +281,8 @@ pub struct AnswerRecord {
     pub source: AnswerSource,
     /// What the interceptor took out.
     pub removed: Findings,
+    /// The key of the interceptor's `hash` action, without which the text cannot be recomputed.
+    pub hash_key: Commitment,
 }
 
 /// Where the released text comes from.

@@ -1,0 +1,174 @@
+//! A constitution ready to decide, and a task measured against it.
+
+use serde_json::json;
+
+use crate::consensus::{Ballot, KeyError, KeyMaker};
+use crate::constitution::{Constitution, PromptScreening, Violation};
+use crate::digest::Digest;
+use crate::interceptor::{HashKey, RuleSet, Verdict, intercept};
+use crate::record::{
+    Commitment, ConstitutionRef, Findings, Label, MissingSalt, Payload, Reason, RuntimeRef, Salts,
+    TaskRef,
+};
+use crate::task::TaskSpec;
+
+/// A constitution with its rules compiled: made once, used for every task.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) constitution: Constitution,
+    pub(super) reference: ConstitutionRef,
+    pub(super) rules: RuleSet,
+    pub(super) keys: KeyMaker,
+}
+
+/// The constitution is not valid.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Bounds or rules.
+    #[error("the constitution is not valid: {}", .0.iter().map(|v| format!("{}: {}", v.path, v.message)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// The equivalence.
+    #[error("the constitution is not valid: supervisor.equivalence: {0}")]
+    Equivalence(#[from] KeyError),
+}
+
+impl Prepared {
+    /// Validates and compiles.
+    pub fn new(constitution: Constitution) -> Result<Self, PrepareError> {
+        let rules = constitution.validate().map_err(PrepareError::Invalid)?;
+        let keys = KeyMaker::compile(&constitution.supervisor.equivalence)?;
+        Ok(Self {
+            reference: constitution.reference(),
+            constitution,
+            rules,
+            keys,
+        })
+    }
+
+    /// The constitution.
+    #[must_use]
+    pub fn constitution(&self) -> &Constitution {
+        &self.constitution
+    }
+
+    /// How a record names it.
+    #[must_use]
+    pub fn reference(&self) -> &ConstitutionRef {
+        &self.reference
+    }
+}
+
+/// One attempt at a task, with everything random that it uses.
+pub struct Task {
+    /// What the user asks for.
+    pub spec: TaskSpec,
+    /// Which attempt of which task.
+    pub reference: TaskRef,
+    /// The salts of its payloads.
+    pub salts: Salts,
+    /// The key of the interceptor's `hash` action.
+    pub hash_key: HashKey,
+}
+
+/// The commitments, payloads and checks of a task before any branch.
+pub(super) struct Measured {
+    pub(super) prompt: Payload,
+    pub(super) runtime: Payload,
+    pub(super) task: Payload,
+    pub(super) spec: Digest,
+    pub(super) runtime_ref: RuntimeRef,
+    pub(super) findings: Option<Findings>,
+    /// What the runtime gets.
+    pub(super) runtime_prompt: String,
+    pub(super) ballot: Ballot,
+    /// Why the task is refused, if it is.
+    pub(super) refusal: Option<Reason>,
+}
+
+pub(super) fn measure(prepared: &Prepared, task: &Task) -> Result<Measured, MissingSalt> {
+    let TaskSpec {
+        prompt,
+        runtime,
+        branches,
+    } = &task.spec;
+    let policy = &prepared.constitution.supervisor;
+    let runtime_json = canonical(&json!(runtime));
+    let task_json = canonical(&json!({"runtime": runtime, "branches": branches}));
+    let prompt_payload = Payload::new(Label::PROMPT, &task.salts, prompt.clone().into_bytes())?;
+    let runtime_payload = Payload::new(Label::RUNTIME, &task.salts, runtime_json)?;
+    let task_payload = Payload::new(Label::TASK, &task.salts, task_json)?;
+    let runtime_ref = RuntimeRef {
+        kind: runtime.kind(),
+        spec: runtime_payload.commitment(),
+    };
+    let spec = spec_digest(prompt_payload.commitment(), runtime_ref.spec, *branches);
+    let asked = branches.unwrap_or(policy.max_branches);
+    let size_refusal = refusal(prepared, &task.spec, asked);
+    let mut measured = Measured {
+        prompt: prompt_payload,
+        runtime: runtime_payload,
+        task: task_payload,
+        spec,
+        runtime_ref,
+        findings: None,
+        runtime_prompt: prompt.clone(),
+        ballot: Ballot::of(policy, asked),
+        refusal: size_refusal,
+    };
+    // A prompt beyond its limit is not scanned: the limit is what bounds the scan.
+    if size_refusal.is_none() {
+        screen(prepared, task, &mut measured);
+    }
+    Ok(measured)
+}
+
+fn refusal(prepared: &Prepared, spec: &TaskSpec, asked: u32) -> Option<Reason> {
+    let Constitution {
+        supervisor,
+        runtime,
+        ..
+    } = &prepared.constitution;
+    if spec.prompt.trim().is_empty() {
+        return Some(Reason::PromptEmpty);
+    }
+    if spec.prompt.len() > supervisor.max_prompt_bytes as usize {
+        return Some(Reason::PromptTooLong);
+    }
+    let is_allowed = runtime.kinds.contains(&spec.runtime.kind())
+        && (1..=supervisor.max_branches).contains(&asked);
+    if is_allowed {
+        None
+    } else {
+        Some(Reason::NotAllowed)
+    }
+}
+
+fn screen(prepared: &Prepared, task: &Task, measured: &mut Measured) {
+    let screening = prepared.constitution.interceptor.prompt;
+    if screening == PromptScreening::Off {
+        return;
+    }
+    let filtered = intercept(&prepared.rules, &task.hash_key, task.spec.prompt.as_bytes());
+    let findings = filtered.report.findings;
+    let is_withheld = filtered.report.verdict != Verdict::Passed
+        || (screening == PromptScreening::Withhold && findings.spans > 0);
+    measured.findings = Some(findings);
+    if is_withheld {
+        measured.refusal = Some(Reason::PromptWithheld);
+    } else if screening == PromptScreening::Redact {
+        measured.runtime_prompt = filtered.text;
+    }
+}
+
+/// SHA-256 of the canonical spec with prompt and runtime replaced by their commitments.
+fn spec_digest(prompt: Commitment, runtime: Commitment, branches: Option<u32>) -> Digest {
+    Digest::of(&canonical(
+        &json!({"prompt": prompt, "runtime": runtime, "branches": branches}),
+    ))
+}
+
+/// RFC 8785 bytes. Every value here is made of strings, integers, arrays and objects, for which
+/// encoding cannot fail; an empty text would still be committed to and never matched.
+fn canonical(value: &serde_json::Value) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value).unwrap_or_default()
+}

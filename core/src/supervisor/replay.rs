@@ -1,0 +1,187 @@
+//! Replay: a recorded decision computed again, byte for byte.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::constitution::Constitution;
+use crate::interceptor::HashKey;
+use crate::record::{
+    Body, BranchRecord, BranchResultKind, Commitment, Decided, Label, MissingSalt, Observed,
+    Outcome, Payload, Reason, Record, Salt, Salts, StopEvent,
+};
+use crate::task::{RuntimeSpec, TaskSpec};
+
+use super::deliberation::{BranchResult, Deliberation};
+use super::prepared::{PrepareError, Prepared, Task};
+
+/// Why a record cannot be replayed, or what differs.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Only the end of an attempt was decided.
+    #[error("only a record that ends an attempt can be replayed; this one is of another kind")]
+    NotAnOutcome,
+    /// A payload was erased, was never kept, or is lost.
+    #[error("the payload {0} ({1}) is not there: erased, not kept, or lost")]
+    Missing(Label, Commitment),
+    /// The payload behind a commitment has another label or another form.
+    #[error("the payload {0} must be what its label says")]
+    Malformed(Label),
+    /// The recorded constitution is not valid under this build.
+    #[error(transparent)]
+    Constitution(#[from] PrepareError),
+    /// The constitution given is not the one recorded.
+    #[error("the constitution must have the recorded digest")]
+    OtherConstitution,
+    /// A salt that the decision needs is in none of the payloads.
+    #[error(transparent)]
+    Salt(#[from] MissingSalt),
+    /// The recomputed decision is another one.
+    #[error("the decision differs from the recorded one")]
+    Differs(Box<Decided>),
+}
+
+/// Recomputes the decision of `record` from its payloads and compares it. `constitution` is the
+/// recorded one; `payload` resolves a commitment.
+pub fn replay(
+    record: &Record,
+    intent: &Record,
+    constitution: &Constitution,
+    payload: impl Fn(&Commitment) -> Option<Payload>,
+) -> Result<Decided, ReplayError> {
+    let outcome = record.outcome().ok_or(ReplayError::NotAnOutcome)?;
+    let decided = &outcome.decided;
+    let prepared = Prepared::new(constitution.clone())?;
+    if prepared.reference != decided.constitution {
+        return Err(ReplayError::OtherConstitution);
+    }
+    let mut found = Found {
+        payload: &payload,
+        salts: BTreeMap::new(),
+    };
+    let spec = found.spec(intent, decided)?;
+    let results = found.branches(&decided.branches)?;
+    let hash_key = found.answer(decided)?;
+    let task = Task {
+        spec,
+        reference: outcome.task.clone(),
+        salts: Salts::Recorded(found.salts),
+        hash_key,
+    };
+    let mut deliberation = Deliberation::new(&prepared, &task)?;
+    for result in results {
+        deliberation.commit(result)?;
+    }
+    let verdict = deliberation.conclude(outcome.observed.stopped_by)?;
+    if verdict.decided == *decided {
+        Ok(verdict.decided)
+    } else {
+        Err(ReplayError::Differs(Box::new(verdict.decided)))
+    }
+}
+
+struct Found<'a, F> {
+    payload: &'a F,
+    salts: BTreeMap<Label, Salt>,
+}
+
+/// The `task` payload.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskText {
+    runtime: RuntimeSpec,
+    branches: Option<u32>,
+}
+
+impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
+    fn get(&mut self, label: Label, commitment: Commitment) -> Result<Vec<u8>, ReplayError> {
+        let Some(payload) = (self.payload)(&commitment) else {
+            return Err(ReplayError::Missing(label, commitment));
+        };
+        if payload.label != label || payload.commitment() != commitment {
+            return Err(ReplayError::Malformed(label));
+        }
+        self.salts.insert(label, payload.salt);
+        Ok(payload.bytes)
+    }
+
+    fn text(&mut self, label: Label, commitment: Commitment) -> Result<String, ReplayError> {
+        let bytes = self.get(label.clone(), commitment)?;
+        String::from_utf8(bytes).map_err(|_| ReplayError::Malformed(label))
+    }
+
+    fn spec(&mut self, intent: &Record, decided: &Decided) -> Result<TaskSpec, ReplayError> {
+        let Body::Intent { task_text, .. } = &intent.body else {
+            return Err(ReplayError::NotAnOutcome);
+        };
+        let prompt = self.text(Label::PROMPT, decided.prompt)?;
+        self.get(Label::RUNTIME, decided.runtime.spec)?;
+        let bytes = self.get(Label::TASK, *task_text)?;
+        let TaskText { runtime, branches } =
+            serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
+        Ok(TaskSpec {
+            prompt,
+            runtime,
+            branches,
+        })
+    }
+
+    fn branches(&mut self, records: &[BranchRecord]) -> Result<Vec<BranchResult>, ReplayError> {
+        let mut results = Vec::with_capacity(records.len());
+        for (index, branch) in (0..).zip(records) {
+            results.push(match (branch.result, branch.error, branch.text) {
+                (BranchResultKind::Failed, Some(error), _) => BranchResult::Failed(error),
+                (_, _, Some(text)) => BranchResult::Text(self.text(Label::branch(index), text)?),
+                _ => return Err(ReplayError::Malformed(Label::branch(index))),
+            });
+        }
+        Ok(results)
+    }
+
+    /// The key of the `hash` action. Without an answer no text depends on it.
+    fn answer(&mut self, decided: &Decided) -> Result<HashKey, ReplayError> {
+        let Some(answer) = &decided.answer else {
+            return Ok(HashKey([0; 32]));
+        };
+        self.get(Label::ANSWER, answer.text)?;
+        let bytes = self.get(Label::HASH_KEY, answer.hash_key)?;
+        let key = bytes
+            .try_into()
+            .map_err(|_| ReplayError::Malformed(Label::HASH_KEY))?;
+        Ok(HashKey(key))
+    }
+}
+
+/// The terminal record of a run that died: `failed: interrupted`, from its intent alone. `None` when
+/// `intent` is no intent.
+#[must_use]
+pub fn interrupted(intent: &Record, mut observed: Observed) -> Option<Record> {
+    let Body::Intent {
+        task,
+        constitution,
+        spec,
+        runtime,
+        prompt,
+        ..
+    } = &intent.body
+    else {
+        return None;
+    };
+    observed.stopped_by = Some(StopEvent::Interrupted);
+    let decided = Decided {
+        constitution: constitution.clone(),
+        spec: *spec,
+        runtime: runtime.clone(),
+        prompt: *prompt,
+        prompt_findings: None,
+        reason: Reason::Interrupted,
+        branches: Vec::new(),
+        vote: None,
+        answer: None,
+    };
+    Some(Record::new(Body::Failed(Outcome {
+        task: task.clone(),
+        decided,
+        observed,
+    })))
+}

@@ -1,0 +1,235 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run AI jobs that can be proven afterwards.
+///
+/// A prompt goes to an untrusted runtime in several branches; an answer is accepted only when enough
+/// branches agree, filtered by the constitution's rules, recorded in a tamper-evident ledger, and only
+/// then printed. `axiom_hive_cli "prompt"` is short for `axiom_hive_cli run "prompt"`.
+#[derive(Debug, Parser)]
+#[command(name = "axiom_hive_cli", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 answered · 1 input · 2 constitution · 3 runtime · 4 withheld · \
+5 ledger · 6 containment · 7 verification · 8 cancelled · 70 bug")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// How the log on stderr is printed; AXIOM_HIVE_LOG sets the level
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer one prompt under a constitution, and record it
+    Run(RunArgs),
+    /// Verify a ledger, or a receipt offline
+    Verify(VerifyArgs),
+    /// Recompute a recorded decision, byte for byte
+    Replay {
+        /// The ledger
+        ledger_dir: PathBuf,
+        /// Index of the record
+        index: u64,
+    },
+    /// Look at constitutions
+    #[command(subcommand)]
+    Constitution(ConstitutionCommand),
+    /// Show what the interceptor would do to a text, and why
+    Scan {
+        /// The constitution (TOML)
+        #[arg(long, value_name = "FILE", default_value = "config/constitution.toml")]
+        constitution: PathBuf,
+        /// The text; standard input when absent
+        file: Option<PathBuf>,
+    },
+    /// Look into a ledger
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Print shell completions
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The prompt; read from standard input when absent
+    pub(crate) prompt: Option<String>,
+    /// The constitution (TOML)
+    #[arg(long, value_name = "FILE", default_value = "config/constitution.toml")]
+    pub(crate) constitution: PathBuf,
+    /// The ledger; made when it does not exist
+    #[arg(long, value_name = "DIR", default_value = ".axiom-hive/ledger")]
+    pub(crate) ledger: PathBuf,
+    /// Branches to ask, at most the constitution's `max_branches`
+    #[arg(long, value_name = "N")]
+    pub(crate) branches: Option<u32>,
+    /// Write the receipt here, and its private opening beside it (FILE.opening)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Names the task; the same UID again returns the recorded answer. A fresh one when absent
+    #[arg(long, value_name = "UID")]
+    pub(crate) task_uid: Option<String>,
+    /// What to do where the runtime's process cannot be confined
+    #[arg(long, value_enum, default_value_t = Containment::Required)]
+    pub(crate) containment: Containment,
+    #[command(flatten)]
+    pub(crate) runtime: RuntimeArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Containment {
+    /// Refuse to start the runtime
+    Required,
+    /// Confine as far as the machine allows
+    BestEffort,
+    /// Do not confine
+    Off,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Runtime")]
+pub(crate) struct RuntimeArgs {
+    /// Who answers
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Python)]
+    pub(crate) runtime: RuntimeChoice,
+    /// For `process`: the program. PYTHON_BIN names the interpreter of `python`
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) command: Option<String>,
+    /// For `process` and `python`: one argument; may be repeated
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+    /// For `process` and `python`: one environment value, NAME=VALUE; may be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// For `process` and `python`: how prompt and answer travel
+    #[arg(long, value_enum, default_value_t = Protocol::Text)]
+    pub(crate) protocol: Protocol,
+    /// For `http`: the service; for `openai`: the URL before /chat/completions
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// For `openai`: the model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// For `openai`: a system message before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// For `openai`: temperature in thousandths
+    #[arg(long, value_name = "N")]
+    pub(crate) temperature_thousandths: Option<u32>,
+    /// For `openai`: upper bound of generated tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
+    /// For `openai`: a file that holds the API key; AXIOM_HIVE_API_KEY otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeChoice {
+    /// The default Python runtime
+    Python,
+    /// Any program over stdin and stdout
+    Process,
+    /// Any service that takes and answers JSON
+    Http,
+    /// An OpenAI-compatible chat-completions endpoint
+    #[value(name = "openai")]
+    OpenAi,
+    /// Answers with the prompt
+    Echo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// One process a branch: prompt on stdin, answer on stdout
+    Text,
+    /// One long-lived process: a JSON request and a JSON reply per line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The ledger
+    #[arg(required_unless_present = "receipt", conflicts_with = "receipt")]
+    pub(crate) ledger_dir: Option<PathBuf>,
+    /// A receipt (*.tlog-proof)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// The ledger's public key (vkey), or a file that holds it; the pin of this machine otherwise
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Option<String>,
+    /// The private opening of the receipt
+    #[arg(long, value_name = "FILE", requires = "receipt")]
+    pub(crate) opening: Option<PathBuf>,
+    /// The prompt the receipt should be about
+    #[arg(long, value_name = "FILE", requires = "opening")]
+    pub(crate) prompt: Option<PathBuf>,
+    /// The answer the receipt should be about
+    #[arg(long, value_name = "FILE", requires = "opening")]
+    pub(crate) answer: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConstitutionCommand {
+    /// Check a file; prints every error with its place
+    Check { file: PathBuf },
+    /// Print the digest
+    Digest { file: PathBuf },
+    /// Print the canonical form and what follows from it
+    Show { file: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Print the public key (vkey)
+    Key { ledger_dir: PathBuf },
+    /// List records
+    List {
+        ledger_dir: PathBuf,
+        /// First index
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// At most this many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        limit: u64,
+    },
+    /// Print one record, and its receipt on request
+    Show {
+        ledger_dir: PathBuf,
+        index: u64,
+        /// Write the receipt here
+        #[arg(long, value_name = "FILE")]
+        receipt: Option<PathBuf>,
+    },
+    /// Write the strict static tlog-tiles tree, for foreign tools and web servers
+    Export { ledger_dir: PathBuf, out_dir: PathBuf },
+}

@@ -1,0 +1,52 @@
+//! `constitution check | digest | show`.
+
+use axiom_hive_core::interceptor::RuleSet;
+use axiom_hive_runner::exit::{Exit, Failure};
+use serde_json::json;
+
+use crate::args::ConstitutionCommand;
+use crate::input::read_constitution;
+use crate::output::Printer;
+
+pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Exit, Failure> {
+    let (ConstitutionCommand::Check { file }
+    | ConstitutionCommand::Digest { file }
+    | ConstitutionCommand::Show { file }) = command;
+    let constitution = read_constitution(file)?;
+    let digest = constitution.digest();
+    let name = &constitution.meta.name;
+    let version = &constitution.meta.version;
+    match command {
+        ConstitutionCommand::Check { .. } => printer.result(
+            &format!("{}: {name} {version} is valid ({digest})", file.display()),
+            &json!({"valid": true, "name": name, "version": version, "digest": digest}),
+        ),
+        ConstitutionCommand::Digest { .. } => {
+            printer.result(&digest.to_string(), &json!({"digest": digest}))
+        }
+        ConstitutionCommand::Show { .. } => {
+            let rules = RuleSet::compile(
+                &constitution.policy,
+                &constitution.interceptor,
+                constitution.meta.catalogue,
+            )
+            // `parse` compiled the same rules a moment ago.
+            .map_err(|_| Failure::new(Exit::Bug, "the rules of a valid constitution must compile"))?;
+            let canonical = String::from_utf8_lossy(&constitution.canonical_json()).into_owned();
+            let hold_back_bytes = rules.hold_back_bytes();
+            let text = format!(
+                "name       {name}\nversion    {version}\ndigest     {digest}\n\
+                 catalogue  {}\nrules      {}\nhold-back  {hold_back_bytes} bytes\n\
+                 canonical  {canonical}",
+                constitution.meta.catalogue,
+                rules.rules().len(),
+            );
+            let value = json!({
+                "name": name, "version": version, "digest": digest,
+                "catalogue": constitution.meta.catalogue, "rules": rules.rules().len(),
+                "holdBackBytes": hold_back_bytes, "canonical": canonical,
+            });
+            printer.result(&text, &value)
+        }
+    }
+}

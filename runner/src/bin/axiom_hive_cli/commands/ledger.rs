@@ -1,0 +1,1 @@
+//! `ledger key | list | show | export`: reading, without the lock.

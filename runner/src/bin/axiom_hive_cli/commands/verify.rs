@@ -1,0 +1,88 @@
+//! `verify`: a whole ledger, or one receipt offline.
+
+use std::path::Path;
+
+use axiom_hive_core::record::{Opening, Receipt, VerifiedReceipt};
+use axiom_hive_core::tlog::VerifyingKey;
+use axiom_hive_runner::exit::{Exit, Failure};
+use serde_json::json;
+
+use crate::args::VerifyArgs;
+use crate::input::{read_file, read_text};
+use crate::output::Printer;
+
+pub(crate) fn verify(args: VerifyArgs, printer: &Printer) -> Result<Exit, Failure> {
+    let key = args.key.as_deref().map(read_key).transpose()?;
+    match (&args.ledger_dir, &args.receipt, key) {
+        (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, &args, printer),
+        (Some(dir), _, key) => super::ledger::verify(dir, key.as_ref(), printer),
+        // The grammar asks for one of the two, and for a key with a receipt.
+        _ => Err(Failure::new(Exit::Input, "name a ledger directory, or --receipt with --key")),
+    }
+}
+
+/// A vkey, or a file that holds one.
+fn read_key(text: &str) -> Result<VerifyingKey, Failure> {
+    let key = match text.trim().parse() {
+        Ok(key) => return Ok(key),
+        Err(error) if !Path::new(text).is_file() => {
+            return Err(Failure::new(Exit::Input, format!("--key: {error}")));
+        }
+        Err(_) => read_text(Path::new(text))?,
+    };
+    key.trim().parse().map_err(|error| Failure::new(Exit::Input, format!("{text}: {error}")))
+}
+
+fn verify_receipt(
+    path: &Path,
+    key: &VerifyingKey,
+    args: &VerifyArgs,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let failed = |what: &Path, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Verification, format!("{}: {error}", what.display()))
+    };
+    let receipt = Receipt::parse(&read_text(path)?).map_err(|error| failed(path, &error))?;
+    let verified = receipt.verify(key).map_err(|error| failed(path, &error))?;
+    let mut checked = vec!["record", "inclusion", "signature"];
+    if let Some(opening_path) = &args.opening {
+        let opening = Opening::from_canonical(&read_file(opening_path)?)
+            .map_err(|error| failed(opening_path, &error))?;
+        let read = |path: &Option<_>| path.as_deref().map(read_file).transpose();
+        let (prompt, answer) = (read(&args.prompt)?, read(&args.answer)?);
+        opening
+            .verify(&verified.record, prompt.as_deref(), answer.as_deref())
+            .map_err(|error| failed(opening_path, &error))?;
+        checked.push("opening");
+        checked.extend(prompt.map(|_| "prompt"));
+        checked.extend(answer.map(|_| "answer"));
+    }
+    print_verified(&verified, &checked, printer)
+}
+
+fn print_verified(
+    verified: &VerifiedReceipt,
+    checked: &[&str],
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let VerifiedReceipt { record, index, checkpoint } = verified;
+    let kind = super::ledger::kind(record);
+    let mut text = format!(
+        "verified: {}\nrecord {index} of {} (tree size {}): {kind}\n",
+        checked.join(", "),
+        checkpoint.origin,
+        checkpoint.size,
+    );
+    if let Some(outcome) = record.outcome() {
+        let constitution = &outcome.decided.constitution;
+        text += &format!(
+            "task {} under constitution {} {} ({})\n",
+            outcome.task.uid, constitution.name, constitution.version, constitution.digest
+        );
+    }
+    let value = json!({
+        "verified": checked, "index": index, "origin": checkpoint.origin,
+        "treeSize": checkpoint.size, "record": record,
+    });
+    printer.result(&text, &value)
+}

@@ -1,0 +1,66 @@
+//! Exit codes: the same table for the command line and for a supervisor in a pod.
+
+use std::fmt;
+
+/// How a program of ours ends. `docs/USAGE.md` has the table with who retries what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Answered and recorded; or the command did what was asked.
+    Ok = 0,
+    /// The user's input: an empty or too long prompt, an unreadable file, wrong usage.
+    Input = 1,
+    /// The constitution or the configuration.
+    Constitution = 2,
+    /// The runtime failed, or the deadline passed.
+    Runtime = 3,
+    /// Withheld: no agreement, or policy.
+    Withheld = 4,
+    /// The ledger is unavailable or refused.
+    Ledger = 5,
+    /// Containment could not be established.
+    Containment = 6,
+    /// Verification or replay failed, or could not be authenticated.
+    Verification = 7,
+    /// Cancelled, recorded.
+    Cancelled = 8,
+    /// A bug.
+    Bug = 70,
+}
+
+impl Exit {
+    /// The number the process ends with.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An error at the edge: a message for people and the exit code that goes with it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The class.
+    pub exit: Exit,
+    /// What must hold, in one or more lines.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of class `exit`.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+
+    /// For `map_err`: a failure of class `exit` with the error's own words.
+    pub fn with<E: fmt::Display>(exit: Exit) -> impl Fn(E) -> Self {
+        move |error| Self::new(exit, error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

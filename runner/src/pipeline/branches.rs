@@ -1,0 +1,181 @@
+//! Branches in flight: the runtime is built when the first one starts.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axiom_hive_core::constitution::Constitution;
+use axiom_hive_core::record::{
+    BranchError, ContainmentLevel, ContainmentRecord, MAX_INTEGER, Usage,
+};
+use axiom_hive_core::supervisor::BranchResult;
+use axiom_hive_core::task::RuntimeSpec;
+use tokio::task::JoinSet;
+
+use crate::runtime::{
+    BranchFailure, BranchReply, BranchRequest, BuiltRuntime, CancelToken, RunError, RuntimeError,
+    RuntimeOptions, build,
+};
+
+/// Detail of failed branches kept for the private payload, in bytes.
+const MAX_DETAIL_BYTES: usize = 64 * 1024;
+
+/// The branches of one attempt.
+pub(super) struct Branches<'a> {
+    spec: &'a RuntimeSpec,
+    constitution: &'a Constitution,
+    options: &'a RuntimeOptions,
+    built: Option<BuiltRuntime>,
+    /// Why no runtime could be had; every branch then fails with it.
+    unavailable: Option<String>,
+    cancel: CancelToken,
+    running: JoinSet<(u32, Duration, Result<BranchReply, RunError>)>,
+    usage: Usage,
+    detail: String,
+}
+
+/// The runtime may not start here.
+pub(super) struct NotContained;
+
+impl<'a> Branches<'a> {
+    pub(super) fn new(
+        spec: &'a RuntimeSpec,
+        constitution: &'a Constitution,
+        options: &'a RuntimeOptions,
+    ) -> Self {
+        Self {
+            spec,
+            constitution,
+            options,
+            built: None,
+            unavailable: None,
+            cancel: CancelToken::new(),
+            running: JoinSet::new(),
+            usage: Usage::default(),
+            detail: String::new(),
+        }
+    }
+
+    /// Starts one branch; its end comes from [`Branches::next`].
+    pub(super) fn start(
+        &mut self,
+        index: u32,
+        seed: u64,
+        prompt: Arc<str>,
+    ) -> Result<(), NotContained> {
+        if self.built.is_none() && self.unavailable.is_none() {
+            self.build()?;
+        }
+        let policy = &self.constitution.supervisor;
+        let deadline = Duration::from_secs(policy.branch_timeout_seconds.into());
+        let max_answer_bytes = policy.max_answer_bytes as usize;
+        let request = BranchRequest { index, seed, prompt, deadline, max_answer_bytes };
+        let cancel = self.cancel.clone();
+        match (&self.built, &self.unavailable) {
+            (Some(built), _) => {
+                let runtime = Arc::clone(&built.runtime);
+                self.running.spawn(async move {
+                    let started = Instant::now();
+                    let result = runtime.run(request, cancel).await;
+                    (index, started.elapsed(), result)
+                });
+            }
+            (None, why) => {
+                let why = why.clone().unwrap_or_default();
+                let failure = BranchFailure::new(BranchError::Unavailable, why);
+                self.running.spawn(async move { (index, Duration::ZERO, Err(failure.into())) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Finding the program and proving containment blocks for some milliseconds, before any branch.
+    fn build(&mut self) -> Result<(), NotContained> {
+        match build(self.spec, &self.constitution.runtime, self.options) {
+            Ok(built) => {
+                for wall in &built.missing_walls {
+                    tracing::warn!(wall, "containment is not strict");
+                }
+                self.built = Some(built);
+                Ok(())
+            }
+            Err(error @ RuntimeError::Containment { .. }) => {
+                self.note(&error.to_string());
+                tracing::error!(%error, "the runtime is not started");
+                Err(NotContained)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no runtime");
+                self.unavailable = Some(error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// The next branch that ends; `None` when none runs.
+    pub(super) async fn next(&mut self) -> Option<(u32, BranchResult)> {
+        loop {
+            let (index, took, result) = match self.running.join_next().await? {
+                Ok(ended) => ended,
+                // A panic in a runtime's task is a bug of ours: it must not pass for a branch.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => continue,
+            };
+            let ms = u64::try_from(took.as_millis()).unwrap_or(MAX_INTEGER);
+            self.usage.branch_ms = add(self.usage.branch_ms, ms);
+            match result {
+                Ok(reply) => {
+                    let used = reply.usage.unwrap_or_default();
+                    self.usage.prompt_tokens = add(self.usage.prompt_tokens, used.prompt_tokens);
+                    self.usage.completion_tokens =
+                        add(self.usage.completion_tokens, used.completion_tokens);
+                    return Some((index, BranchResult::Text(reply.text)));
+                }
+                Err(RunError::Failed(failure)) => {
+                    self.note(&format!("branch {index}: {failure}"));
+                    return Some((index, BranchResult::Failed(failure.kind)));
+                }
+                Err(RunError::Cancelled) => {}
+            }
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        tracing::info!("{text}");
+        if self.detail.len() + text.len() < MAX_DETAIL_BYTES {
+            // Writing to a string cannot fail.
+            let _ = writeln!(self.detail, "{text}");
+        }
+    }
+
+    /// Ends every branch that still runs, and the runtime with them.
+    pub(super) async fn stop(&mut self) {
+        self.cancel.cancel();
+        while self.next().await.is_some() {}
+        if let Some(built) = &self.built {
+            built.runtime.shutdown().await;
+        }
+    }
+
+    pub(super) fn containment(&self) -> ContainmentRecord {
+        let none = ContainmentRecord {
+            requested: self.options.containment,
+            reached: ContainmentLevel::None,
+            landlock_abi: 0,
+            loopback_port: 0,
+        };
+        self.built.as_ref().map_or(none, |built| built.containment)
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub(super) fn detail(&self) -> Option<Vec<u8>> {
+        (!self.detail.is_empty()).then(|| self.detail.clone().into_bytes())
+    }
+}
+
+fn add(sum: u64, more: u64) -> u64 {
+    sum.saturating_add(more).min(MAX_INTEGER)
+}

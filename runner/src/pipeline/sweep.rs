@@ -1,0 +1,47 @@
+//! Runs that died leave an intent without an end; the next writer closes them.
+
+use axiom_hive_core::record::{
+    BuildRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Observed, TaskRef,
+};
+use axiom_hive_core::supervisor::interrupted;
+
+use super::{PipelineError, now_unix_ms};
+use crate::ledger::Ledger;
+
+/// Writes `failed: interrupted` for every open intent but those of `except`. Under the lock no other
+/// run is alive, so an open intent is a dead run's. Returns the tasks closed.
+pub fn close_dead_runs(
+    ledger: &mut Ledger,
+    except: &str,
+    build: &BuildRef,
+) -> Result<Vec<TaskRef>, PipelineError> {
+    let mut closed = Vec::new();
+    for open in ledger.open_intents() {
+        if open.task.uid == except {
+            continue;
+        }
+        let intent = ledger.record(open.index)?;
+        let now = now_unix_ms();
+        let observed = Observed {
+            build: build.clone(),
+            started_unix_ms: now,
+            ended_unix_ms: now,
+            // What confined the dead run died with it.
+            containment: ContainmentRecord {
+                requested: ContainmentRequest::Required,
+                reached: ContainmentLevel::None,
+                landlock_abi: 0,
+                loopback_port: 0,
+            },
+            usage: None,
+            surplus_branches: 0,
+            stopped_by: None,
+            detail: None,
+        };
+        if let Some(record) = interrupted(&intent, observed) {
+            ledger.append(&record, &[])?;
+            closed.push(open.task);
+        }
+    }
+    Ok(closed)
+}

@@ -1,0 +1,320 @@
+//! The command line as a user meets it: the real program, real files, real processes.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Hive, finish};
+
+#[test]
+fn a_prompt_is_answered_recorded_and_verified() {
+    let hive = Hive::default();
+    let ran = hive
+        .run(&["--runtime", "echo", "call 555-0199 or mail ann@example.org"])
+        .expect(0);
+    assert!(!ran.stdout.contains("ann@example.org"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("[REDACTED:email]"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("4 of 4") || ran.stderr.contains("3 of 4"),
+        "{}",
+        ran.stderr
+    );
+    hive.verify().expect(0);
+}
+
+#[test]
+fn the_short_form_and_standard_input_are_the_same_as_run() {
+    let hive = Hive::default();
+    let short = hive
+        .cli(&[
+            "--constitution",
+            "constitution.toml",
+            "--ledger",
+            "ledger",
+            "--runtime",
+            "echo",
+            "hello",
+        ])
+        .expect(0);
+    let stdin = hive
+        .run_with_stdin(&["--runtime", "echo"], b"hello")
+        .expect(0);
+    assert_eq!(short.stdout, "hello\n");
+    assert_eq!(stdin.stdout, "hello\n");
+}
+
+#[test]
+fn the_same_uid_returns_the_recorded_answer() {
+    let hive = Hive::default();
+    let first = hive
+        .run(&[
+            "--runtime",
+            "echo",
+            "--task-uid",
+            "t-1",
+            "--output",
+            "json",
+            "hi",
+        ])
+        .expect(0);
+    let again = hive
+        .run(&[
+            "--runtime",
+            "echo",
+            "--task-uid",
+            "t-1",
+            "--output",
+            "json",
+            "hi",
+        ])
+        .expect(0);
+    assert_eq!(first.json()["answer"], "hi");
+    assert_eq!(
+        first.json()["ledger"]["index"],
+        again.json()["ledger"]["index"]
+    );
+    assert_eq!(again.json()["answer"], "hi");
+    let other = hive
+        .run(&["--runtime", "echo", "--task-uid", "t-1", "another prompt"])
+        .expect(1);
+    assert!(other.stderr.contains("t-1"), "{}", other.stderr);
+}
+
+#[test]
+fn exit_1_for_wrong_input() {
+    let hive = Hive::new("[supervisor]\nmax_prompt_bytes = 8\n");
+    hive.run(&["--runtime", "echo", "  "]).expect(1);
+    hive.run(&["--runtime", "echo", "nine bytes"]).expect(1);
+    hive.run(&["--no-such-flag"]).expect(1);
+    hive.run_with_stdin(&["--runtime", "echo"], &[0xff, 0xfe])
+        .expect(1);
+    // Refusals are outcomes: they are in the ledger.
+    hive.verify().expect(0);
+    let list = hive.cli(&["ledger", "list", "ledger"]).expect(0);
+    assert!(list.stdout.contains("refused"), "{}", list.stdout);
+}
+
+#[test]
+fn exit_2_for_a_wrong_constitution() {
+    let hive = Hive::default();
+    hive.write(
+        "constitution.toml",
+        "[meta]\nname = \"t\"\nversion = \"1.0.0\"\n[supervisor]\nmax_branchs = 4\n",
+    );
+    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(2);
+    assert!(
+        ran.stderr.contains("constitution.toml:5:1"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn exit_2_when_a_version_comes_back_with_other_content() {
+    let hive = Hive::default();
+    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    hive.write(
+        "constitution.toml",
+        "[meta]\nname = \"t\"\nversion = \"1.0.0\"\n[supervisor]\nmax_branches = 2\n",
+    );
+    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(2);
+    assert!(
+        ran.stderr.contains("raise [meta] version"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("t 1.0.0 was sha256:"), "{}", ran.stderr);
+}
+
+#[test]
+fn exit_3_when_every_branch_fails() {
+    let hive = Hive::default();
+    let ran = hive
+        .run(&["--runtime", "process", "--command", "/bin/false", "hi"])
+        .expect(3);
+    assert_eq!(ran.stdout, "");
+    hive.verify().expect(0);
+}
+
+#[test]
+fn exit_4_without_an_agreement_or_by_policy() {
+    let hive = Hive::new(
+        "[[interceptor.terms]]\nid = \"secret_plan\"\nterms = [\"plan nine\"]\naction = \"withhold\"\n",
+    );
+    let script = "echo $AXIOM_HIVE_SEED";
+    let ran = hive
+        .run(&[
+            "--runtime",
+            "process",
+            "--command",
+            "/bin/sh",
+            "--arg",
+            "-c",
+            "--arg",
+            script,
+            "hi",
+        ])
+        .expect(4);
+    assert_eq!(ran.stdout, "");
+    let policy = hive
+        .run(&["--runtime", "echo", "this is plan nine"])
+        .expect(4);
+    assert_eq!(policy.stdout, "");
+    hive.verify().expect(0);
+}
+
+#[test]
+fn exit_5_when_the_ledger_is_damaged() {
+    let hive = Hive::default();
+    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    let files: Vec<_> = walk(&hive.ledger());
+    let log = files
+        .iter()
+        .max_by_key(|path| std::fs::metadata(path).unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(log, bytes).unwrap();
+    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(5);
+    assert_eq!(ran.stdout, "");
+    hive.verify().expect(7);
+}
+
+#[test]
+fn exit_7_without_a_key_or_pin() {
+    let hive = Hive::default();
+    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
+    std::fs::remove_dir_all(hive.path("state")).unwrap();
+    let ran = hive.verify().expect(7);
+    assert!(
+        format!("{}{}", ran.stdout, ran.stderr).contains("self-consistent, NOT authenticated"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    hive.cli(&["verify", "ledger", "--key", key.trim()])
+        .expect(0);
+}
+
+#[test]
+fn exit_8_on_sigint_and_it_is_recorded() {
+    let hive = Hive::default();
+    let marker = hive.path("started");
+    let script = format!("echo x > {}; sleep 600", marker.display());
+    let child = hive
+        .run_command(&[
+            "--containment",
+            "off",
+            "--runtime",
+            "process",
+            "--command",
+            "/bin/sh",
+        ])
+        .args(["--arg", "-c", "--arg", &script, "hi"])
+        .spawn()
+        .unwrap();
+    while !marker.exists() {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    finish(child).expect(8);
+    let list = hive.cli(&["ledger", "list", "ledger"]).expect(0);
+    assert!(list.stdout.contains("cancelled"), "{}", list.stdout);
+    hive.verify().expect(0);
+}
+
+#[test]
+fn a_receipt_is_verified_offline_and_notices_another_answer() {
+    let hive = Hive::default();
+    let receipt = hive.path("r.tlog-proof").display().to_string();
+    hive.run(&["--runtime", "echo", "--receipt", &receipt, "hello"])
+        .expect(0);
+    let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
+    std::fs::remove_dir_all(hive.ledger()).unwrap();
+    let opening = format!("{receipt}.opening");
+    let prompt = hive.write("prompt.txt", "hello").display().to_string();
+    let answer = hive.write("answer.txt", "hello").display().to_string();
+    let other = hive.write("other.txt", "goodbye").display().to_string();
+    let verify = |answer: &str| {
+        hive.cli(&[
+            "verify",
+            "--receipt",
+            &receipt,
+            "--key",
+            key.trim(),
+            "--opening",
+            &opening,
+            "--prompt",
+            &prompt,
+            "--answer",
+            answer,
+        ])
+    };
+    verify(&answer).expect(0);
+    verify(&other).expect(7);
+    let text = std::fs::read_to_string(&receipt).unwrap();
+    assert!(!text.contains("hello"));
+    std::fs::write(&receipt, text.replacen("index ", "index 1", 1)).unwrap();
+    verify(&answer).expect(7);
+}
+
+#[test]
+fn every_record_replays() {
+    let hive = Hive::default();
+    hive.run(&["--runtime", "echo", "mail ann@example.org"])
+        .expect(0);
+    hive.run(&["--runtime", "process", "--command", "/bin/false", "hi"])
+        .expect(3);
+    hive.run(&["--runtime", "echo", " "]).expect(1);
+    // 0 is the constitution; then intent and terminal alternate.
+    for index in ["2", "4", "6"] {
+        hive.cli(&["replay", "ledger", index]).expect(0);
+    }
+}
+
+#[test]
+fn completions_manual_and_help_print() {
+    let hive = Hive::default();
+    assert!(
+        hive.cli(&["--help"])
+            .expect(0)
+            .stdout
+            .contains("axiom_hive_cli")
+    );
+    assert!(hive.cli(&["man"]).expect(0).stdout.contains(".TH"));
+    assert!(
+        hive.cli(&["completions", "bash"])
+            .expect(0)
+            .stdout
+            .contains("complete")
+    );
+}
+
+#[test]
+fn scan_explains_each_span() {
+    let hive = Hive::default();
+    let file = hive
+        .write("text.txt", "write to ann@example.org")
+        .display()
+        .to_string();
+    let ran = hive
+        .cli(&["scan", "--constitution", "constitution.toml", &file])
+        .expect(0);
+    assert_eq!(ran.stdout, "write to [REDACTED:email]\n");
+    assert!(ran.stderr.contains("9..24  email"), "{}", ran.stderr);
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path))
+        } else {
+            found.push(path)
+        }
+    }
+    found
+}

@@ -1,0 +1,110 @@
+//! `kill -9` at every named point of the append path, then the same command again.
+//!
+//! The program is built with the feature `crash-points`; the list of points is the one that the code
+//! generates. After every kill the same task UID is run again: the answer printed must be the one
+//! recorded, there is exactly one terminal record per UID, nothing acknowledged is lost, and the
+//! ledger verifies.
+#![cfg(feature = "crash-points")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+
+use axiom_hive_runner::ledger::CRASH_POINTS;
+use common::Hive;
+
+/// Kills; the full count is in `tests/budget.toml`.
+fn kills() -> usize {
+    std::env::var("AXIOM_HIVE_BUDGET_CRASH_KILLS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(200)
+}
+
+#[test]
+fn no_kill_loses_or_doubles_a_record() {
+    let hive = Hive::default();
+    let mut answers = BTreeMap::new();
+    let mut killed = 0;
+    let mut round = 0;
+    while killed < kills() {
+        let point = CRASH_POINTS[round % CRASH_POINTS.len()];
+        // The first append of a run is the intent, the second the terminal record.
+        let nth = 1 + round / CRASH_POINTS.len() % 2;
+        let uid = format!("crash-{round}");
+        let prompt = format!("answer number {round}");
+        let args = [
+            "--runtime",
+            "echo",
+            "--branches",
+            "1",
+            "--task-uid",
+            &uid,
+            &prompt,
+        ];
+        let output = hive
+            .run_command(&args)
+            .env("AXIOM_HIVE_CRASH_AT", format!("{point}:{nth}"))
+            .output()
+            .unwrap();
+        if output.status.signal() == Some(9) {
+            killed += 1;
+        }
+        round += 1;
+        assert!(
+            round < kills() * 4,
+            "most points must be reached: {killed} kills in {round} runs"
+        );
+        let again = hive.run(&args).expect(0);
+        assert_eq!(again.stdout, format!("{prompt}\n"));
+        answers.insert(uid, prompt);
+        if round % 50 == 0 {
+            hive.verify().expect(0);
+        }
+    }
+    hive.verify().expect(0);
+    assert_one_terminal_each(&hive, &answers);
+    println!(
+        "{killed} kills in {round} runs over {} points",
+        CRASH_POINTS.len()
+    );
+}
+
+fn assert_one_terminal_each(hive: &Hive, answers: &BTreeMap<String, String>) {
+    let mut terminal: BTreeMap<String, usize> = BTreeMap::new();
+    let mut from = 0;
+    loop {
+        let list = hive
+            .cli(&[
+                "ledger",
+                "list",
+                "ledger",
+                "--output",
+                "json",
+                "--from",
+                &from.to_string(),
+            ])
+            .expect(0)
+            .json();
+        let records = list["records"].as_array().unwrap();
+        for record in records {
+            if matches!(
+                record["kind"].as_str(),
+                Some("answered" | "withheld" | "failed")
+            ) {
+                assert_eq!(record["kind"], "answered", "{record}");
+                *terminal
+                    .entry(record["taskUid"].as_str().unwrap().to_owned())
+                    .or_default() += 1;
+            }
+        }
+        if records.is_empty() {
+            break;
+        }
+        from += records.len();
+    }
+    assert_eq!(terminal.len(), answers.len());
+    assert!(terminal.values().all(|count| *count == 1), "{terminal:?}");
+}
