@@ -18,14 +18,27 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
             let key = ledger.verifying_key().to_string();
             printer.result(&key, &json!({"key": key}))
         }
-        LedgerCommand::List { ledger_dir, from, limit } => list(&ledger_dir, from, limit, printer),
-        LedgerCommand::Show { ledger_dir, index, receipt } => {
-            show(&ledger_dir, index, receipt.as_deref(), printer)
-        }
-        LedgerCommand::Export { ledger_dir, out_dir } => {
+        LedgerCommand::List {
+            ledger_dir,
+            from,
+            limit,
+        } => list(&ledger_dir, from, limit, printer),
+        LedgerCommand::Show {
+            ledger_dir,
+            index,
+            receipt,
+        } => show(&ledger_dir, index, receipt.as_deref(), printer),
+        LedgerCommand::Export {
+            ledger_dir,
+            out_dir,
+        } => {
             let exported = export(&ledger_dir, &out_dir).map_err(Failure::with(Exit::Ledger))?;
             printer.result(
-                &format!("exported {} records to {}", exported.size, out_dir.display()),
+                &format!(
+                    "exported {} records to {}",
+                    exported.size,
+                    out_dir.display()
+                ),
                 &json!({"size": exported.size, "files": exported.files}),
             )
         }
@@ -77,13 +90,21 @@ fn list(dir: &Path, from: u64, limit: u64, printer: &Printer) -> Result<Exit, Fa
     printer.result(&text, &json!({"size": ledger.size(), "records": records}))
 }
 
-fn show(dir: &Path, index: u64, receipt: Option<&Path>, printer: &Printer) -> Result<Exit, Failure> {
+fn show(
+    dir: &Path,
+    index: u64,
+    receipt: Option<&Path>,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
     let ledger = open(dir)?;
     let record = ledger.record(index).map_err(Failure::with(Exit::Input))?;
     if let Some(path) = receipt {
         let receipt = ledger.receipt(index).map_err(Failure::with(Exit::Ledger))?;
         std::fs::write(path, receipt.to_string()).map_err(|error| {
-            Failure::new(Exit::Input, format!("cannot write {}: {error}", path.display()))
+            Failure::new(
+                Exit::Input,
+                format!("cannot write {}: {error}", path.display()),
+            )
         })?;
     }
     let value = json!(record);
