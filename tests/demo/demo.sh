@@ -136,9 +136,9 @@ while IFS= read -r line; do
     else
         failed=$((failed + 1))
     fi
-    printf '\rdemo: %d prompts' "$total" >&2
+    [ ! -t 2 ] || printf '\rdemo: %d prompts' "$total" >&2
 done <$HERE/prompts.jsonl
-printf '\n' >&2
+[ ! -t 2 ] || printf '\n' >&2
 
 awk -F '\t' -v OFS='  ' '
     { printf "%-8s  %-44s  %8s  %5s  %-24s  %7s  %5s  %5s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }
