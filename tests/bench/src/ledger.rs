@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::thread;
 
+use axiom_hive_core::constitution::RuntimeKind;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{
-    Body, BuildRef, Commitment, ConstitutionRef, Label, ObservedIntent, Payload, Record, Salts,
-    TaskRef,
+    Body, BuildRef, Commitment, ConstitutionRef, Label, ObservedIntent, Payload, Record,
+    RuntimeRef, Salts, TaskRef,
 };
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::ledger::storage::Disk;
@@ -226,6 +227,7 @@ fn intent(
     let payloads = [
         (Label::PROMPT, b"What is the capital of France?".to_vec()),
         (Label::TASK, br#"{"runtime":{"kind":"echo"}}"#.to_vec()),
+        (Label::RUNTIME, br#"{"kind":"echo"}"#.to_vec()),
     ]
     .into_iter()
     .map(|(label, bytes)| Payload::new(label, &salts, bytes))
@@ -240,6 +242,10 @@ fn intent(
         spec: Digest::of(b"spec"),
         task_text: payloads[1].commitment(),
         prompt: payloads[0].commitment(),
+        runtime: RuntimeRef {
+            kind: RuntimeKind::Echo,
+            spec: payloads[2].commitment(),
+        },
         observed: ObservedIntent {
             at_unix_ms: 1_700_000_000_000,
             build: BuildRef {
