@@ -1,11 +1,11 @@
 //! Foreign vectors: the probes of transparency-dev/merkle, the log of transparency-dev/tessera and
-//! the notes of golang.org/x/mod and of the C2SP specifications (see `data/README.md`).
+//! the notes of golang.org/x/mod, of torchwood and of the C2SP specifications (see `data/README.md`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use axiom_hive_core::tlog::{
-    Checkpoint, Hash, KeyError, MemTree, NoteError, SigningKey, Tile, TileKind, VerifyingKey,
-    bundle, consistency_proof, inclusion_proof, leaf_hash, open_note, sign_note,
-    verify_consistency, verify_inclusion,
+    Checkpoint, Hash, KeyError, KeyType, MemTree, Note, NoteError, SigningKey, Tile, TileKind,
+    VerifyingKey, bundle, consistency_proof, cosign, inclusion_proof, leaf_hash, open_note,
+    sign_note, verify_consistency, verify_inclusion,
 };
 use serde_json::Value;
 
@@ -220,5 +220,37 @@ fn agrees_with_the_example_of_signed_note() {
     assert_eq!(
         open_note(note, &[key]).unwrap().text,
         "This is an example message.\n"
+    );
+}
+
+// Written by filippo.io/torchwood v0.9.0 (`NewCosignatureSigner`) from the seed 05…05.
+const WITNESS_KEY: &str =
+    "witness.example/w1+567cde09+BG56HN0psLeP0Tr0xVmP7/TvKpcWbjym8uT7/M2AUFvx";
+const COSIGNED: &str = "example.com/log
+0
+47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
+extension
+
+— witness.example/w1 VnzeCQAAAABrA9XpVDPDfm5YNPhWPMLkZ1hAlxVoR6WuBZb7b3ozYlqhe5HUXf0l6CzroHv0L9hRNhf8kDiTi4+Mt+lRgDiMDa3jAQ==
+";
+
+#[test]
+fn agrees_with_a_cosignature_of_torchwood() {
+    let witness =
+        SigningKey::with_type("witness.example/w1", KeyType::Cosignature, &[5; 32]).unwrap();
+    assert_eq!(witness.verifying_key().to_string(), WITNESS_KEY);
+    let opened = open_note(COSIGNED, &[WITNESS_KEY.parse().unwrap()]).unwrap();
+    assert_eq!(opened.signers[0].time, 0x6b03_d5e9);
+    assert_eq!(
+        Checkpoint::parse(&opened.text).unwrap().extensions,
+        ["extension"]
+    );
+
+    let log = SigningKey::new("example.com/log", &[1; 32]).unwrap();
+    let signed = sign_note(&opened.text, &[&log]).unwrap();
+    let ours = Note::parse(&cosign(&signed, &witness, 0x6b03_d5e9).unwrap()).unwrap();
+    assert_eq!(
+        ours.signatures[1],
+        Note::parse(COSIGNED).unwrap().signatures[0]
     );
 }

@@ -6,10 +6,11 @@ mod tlog_support;
 use std::collections::BTreeMap;
 
 use axiom_hive_core::tlog::{
-    Checkpoint, Frontier, Hash, MemTree, NoteError, SigningKey, Tile, VerifyingKey, bundle,
-    consistency_proof, inclusion_proof, leaf_hash, open_note, root_of, sign_note, tiles_of,
-    verify_consistency, verify_inclusion,
+    Checkpoint, Frontier, Hash, MAX_TREE_SIZE, MemTree, NodeReader, NoteError, SigningKey, Tile,
+    VerifyingKey, bundle, consistency_proof, inclusion_proof, leaf_hash, node_hash, open_note,
+    root_at, root_of, sign_note, tiles_of, verify_consistency, verify_inclusion,
 };
+use ct_merkle::RootHash;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -115,6 +116,88 @@ fn proofs_are_those_of_ct_merkle() {
             Ok(())
         })
         .unwrap();
+}
+
+/// A tree of any size whose entries are all the same: a node depends on its level only.
+struct EqualEntries(Vec<Hash>);
+
+impl EqualEntries {
+    fn new() -> Self {
+        let leaf = leaf_hash(&entry(0));
+        Self(
+            std::iter::successors(Some(leaf), |node| Some(node_hash(node, node)))
+                .take(63)
+                .collect(),
+        )
+    }
+}
+
+impl NodeReader for EqualEntries {
+    type Error = std::convert::Infallible;
+
+    fn node(&self, level: u32, _: u64) -> Result<Hash, Self::Error> {
+        Ok(self.0[level as usize])
+    }
+}
+
+fn array_of(hash: &Hash) -> ct_merkle::digest::Output<sha2::Sha256> {
+    hash.0.into()
+}
+
+/// Sizes of up to 63 bits, all bit lengths alike.
+fn any_size() -> impl Strategy<Value = u64> {
+    (1..=MAX_TREE_SIZE, 0..63_u32).prop_map(|(size, shift)| (size >> shift).max(1))
+}
+
+#[test]
+fn ct_merkle_accepts_our_proofs_in_trees_of_any_size() {
+    let tree = EqualEntries::new();
+    let leaf = leaf_hash(&entry(0));
+    let cases = (any_size(), any_size(), any_size());
+    let mut runner = TestRunner::new(budget("TLOG_HUGE_TREES", 512));
+    runner
+        .run(&cases, |(new, old, index)| {
+            let (old, new) = (old.min(new), old.max(new));
+            let index = index % new;
+            let (root, old_root) = (root_at(new, &tree).unwrap(), root_at(old, &tree).unwrap());
+            let their_root = RootHash::<sha2::Sha256>::new(array_of(&root), new);
+
+            let proof = inclusion_proof(index, new, &tree).unwrap();
+            prop_assert_eq!(verify_inclusion(index, new, &leaf, &proof, &root), Ok(()));
+            let digests: Vec<_> = proof.iter().map(array_of).collect();
+            let theirs = ct_merkle::InclusionProof::from_digests(&digests);
+            prop_assert!(
+                their_root
+                    .verify_inclusion(&entry(0), index, &theirs)
+                    .is_ok()
+            );
+
+            let proof = consistency_proof(old, new, &tree).unwrap();
+            prop_assert!(proof.len() <= 64);
+            prop_assert_eq!(
+                verify_consistency(old, new, &old_root, &root, &proof),
+                Ok(())
+            );
+            let digests: Vec<_> = proof.iter().map(array_of).collect();
+            let theirs = ct_merkle::ConsistencyProof::from_digests(&digests);
+            let their_old = RootHash::new(array_of(&old_root), old);
+            prop_assert!(their_root.verify_consistency(&their_old, &theirs).is_ok());
+            Ok(())
+        })
+        .unwrap();
+    for size in [MAX_TREE_SIZE, 1 << 62, (1 << 62) + 1] {
+        let root = root_at(size, &tree).unwrap();
+        let proof = inclusion_proof(size - 1, size, &tree).unwrap();
+        assert_eq!(
+            verify_inclusion(size - 1, size, &leaf, &proof, &root),
+            Ok(())
+        );
+    }
+    assert!(inclusion_proof(0, MAX_TREE_SIZE + 1, &tree).is_err());
+    assert!(consistency_proof(1, u64::MAX, &tree).is_err());
+    assert!(consistency_proof(0, 1, &tree).is_err());
+    assert!(verify_inclusion(0, u64::MAX, &leaf, &[], &leaf).is_err());
+    assert!(verify_consistency(1, u64::MAX, &leaf, &leaf, &[]).is_err());
 }
 
 #[test]

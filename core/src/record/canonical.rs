@@ -2,7 +2,18 @@
 //!
 //! The reader parses, validates, encodes again and compares. What it accepts is therefore exactly
 //! what the writer can write: no duplicate key, unknown field, white space, float, other key order
-//! or other spelling of a string.
+//! or other spelling of a string. `docs/LEDGER-FORMAT.md` describes every field.
+//!
+//! ```
+//! use axiom_hive_core::record::{Body, Commitment, Record};
+//! let commitments = vec![Commitment([0; 32])];
+//! let record = Record::new(Body::Erasure { erased_index: 7, commitments, at_unix_ms: 1 });
+//! let leaf = record.to_canonical().unwrap();
+//! let expected = r#"{"atUnixMs":1,"commitments":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"#;
+//! assert!(leaf.starts_with(expected.as_bytes()));
+//! assert_eq!(Record::from_canonical(&leaf), Ok(record));
+//! assert!(Record::from_canonical(&[b" ", leaf.as_slice()].concat()).is_err());
+//! ```
 
 use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, RECORD_SCHEMA, Record, TaskRef};
 

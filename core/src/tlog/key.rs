@@ -74,7 +74,7 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name
             .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
+            .any(|c| c.is_whitespace() || c < ' ' || c == '+')
 }
 
 fn key_id(name: &str, key_type: KeyType, public: &[u8; 32]) -> [u8; 4] {
