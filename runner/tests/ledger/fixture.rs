@@ -158,3 +158,11 @@ pub(crate) fn append_large(ledger: &mut Ledger, number: u64) {
     }
     ledger.append(&record, &payloads).unwrap();
 }
+
+/// How often a property is tried: `AXIOM_HIVE_BUDGET_<NAME>`, or `default`.
+pub(crate) fn budget(name: &str, default: u32) -> u32 {
+    let set = std::env::var(format!("AXIOM_HIVE_BUDGET_{name}"));
+    set.ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
