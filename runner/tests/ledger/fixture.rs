@@ -147,3 +147,22 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
         },
     }
 }
+
+/// An intent with a prompt of 4 MiB.
+pub(crate) fn append_large(ledger: &mut Ledger, number: u64) {
+    let uid = format!("task-{number}");
+    let (mut record, mut payloads) = intent(&uid, 0);
+    payloads[1].bytes = vec![number as u8; 4 << 20];
+    if let Body::Intent { prompt, .. } = &mut record.body {
+        *prompt = payloads[1].commitment();
+    }
+    ledger.append(&record, &payloads).unwrap();
+}
+
+/// How often a property is tried: `AXIOM_HIVE_BUDGET_<NAME>`, or `default`.
+pub(crate) fn budget(name: &str, default: u32) -> u32 {
+    let set = std::env::var(format!("AXIOM_HIVE_BUDGET_{name}"));
+    set.ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}

@@ -4,6 +4,7 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod mutations;
 mod recovery;
 mod slots;
 mod verify;

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use axiom_hive_core::record::{Body, Commitment, Record};
+use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::{
     Checkpoint, Hash, Tile, TileKind, bundle, leaf_hash, root_of, tiles_of,
 };
 use axiom_hive_runner::ledger::storage::{Memory, Storage as _};
-use axiom_hive_runner::ledger::{
-    Depth, Ledger, LedgerReader, Trust, VerifyReport, export_to, verify_on,
-};
+use axiom_hive_runner::ledger::{Depth, LedgerReader, Trust, VerifyReport, export_to, verify_on};
 
-use super::fixture::{FIRST_SEGMENT, World, erasure, intent, interrupted};
+use super::fixture::{FIRST_SEGMENT, World, append_large, erasure, intent, interrupted};
 
 fn verify(world: &World) -> VerifyReport {
     verify_on(&world.dir, Trust::Pin(&world.keys()), Depth::Records).unwrap()
@@ -220,15 +218,4 @@ fn large_logs_are_checked_on_threads_and_over_segments() {
     }
     world.dir.remove(FIRST_SEGMENT);
     assert!(!verify(&world).is_ok());
-}
-
-fn append_large(ledger: &mut Ledger, number: u64) {
-    let uid = format!("task-{number}");
-    let (mut record, mut payloads) = intent(&uid, 0);
-    payloads[1].bytes = vec![number as u8; 4 << 20];
-    if let Body::Intent { prompt, .. } = &mut record.body {
-        *prompt = payloads[1].commitment();
-    }
-    ledger.append(&record, &payloads).unwrap();
-    assert_ne!(payloads[1].commitment(), Commitment([0; 32]));
 }
