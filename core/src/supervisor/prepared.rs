@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::consensus::{Ballot, KeyError, KeyMaker};
-use crate::constitution::{Constitution, PromptScreening, Violation};
+use crate::constitution::{Constitution, PromptScreening, Quorum, Violation};
 use crate::digest::Digest;
 use crate::interceptor::{HashKey, RuleSet, Verdict, intercept};
 use crate::record::{
@@ -134,8 +134,13 @@ fn refusal(prepared: &Prepared, spec: &TaskSpec, asked: u32) -> Option<Reason> {
     if spec.prompt.len() > supervisor.max_prompt_bytes as usize {
         return Some(Reason::PromptTooLong);
     }
+    // A task that asks for fewer branches than must give an answer could never be answered.
+    let least = match supervisor.quorum {
+        Quorum::All => 1,
+        Quorum::Valid => supervisor.min_valid_branches.unwrap_or(1).max(1),
+    };
     let is_allowed = runtime.kinds.contains(&spec.runtime.kind())
-        && (1..=supervisor.max_branches).contains(&asked);
+        && (least..=supervisor.max_branches).contains(&asked);
     if is_allowed {
         None
     } else {
