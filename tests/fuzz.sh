@@ -13,12 +13,22 @@ export PATH="$HOME/.cargo/bin:$PWD/.cache/tools/bin:$PATH"
 seconds=${AXIOM_HIVE_BUDGET_FUZZ_SECONDS:?set by tests/budget.sh}
 LONGEST_INPUT_BYTES=20000
 
+# seeds TARGET: directories of real inputs to begin with.
+seeds() {
+    case $1 in
+    constitution) echo config core/tests/constitution ;;
+    note | checkpoint | tile) echo core/tests/data/tessera ;;
+    esac
+}
+
+# shellcheck disable=SC2046 # one word a target
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"$/\1/p' fuzz/Cargo.toml | tail -n +2)
-cargo fuzz build --sanitizer none
+cargo fuzz build --sanitizer none >&2
 for target in "$@"; do
     corpus=.cache/fuzz/$target
     mkdir -p "$corpus"
-    cargo fuzz run --sanitizer none "$target" "$corpus" -- \
+    # shellcheck disable=SC2046 # one word a directory
+    cargo fuzz run --sanitizer none "$target" "$corpus" $(seeds "$target") -- \
         -max_total_time="$seconds" -max_len="$LONGEST_INPUT_BYTES" -timeout=20 -print_final_stats=1 \
         >".cache/fuzz/$target.log" 2>&1 || { tail -n 40 ".cache/fuzz/$target.log"; exit 1; }
     printf 'fuzz %-12s %s s, %s inputs\n' "$target" "$seconds" \

@@ -39,10 +39,16 @@ fn every_invariant_is_shown_by_something() {
     for section in sections {
         let title = section.lines().next().unwrap();
         assert!(
-            section.contains("\n- `") || section.contains("not built yet"),
+            section.contains("\n- `") || says_not_built(section),
             "\"{title}\" names no test and does not say that it is not built yet"
         );
     }
+}
+
+/// Wherever the line breaks.
+fn says_not_built(section: &str) -> bool {
+    let words: Vec<&str> = section.split_whitespace().collect();
+    words.join(" ").contains("not built yet")
 }
 
 #[test]

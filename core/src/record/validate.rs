@@ -34,6 +34,13 @@ fn word(text: &str, max_bytes: usize, extra: &[u8]) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
 }
 
+impl TaskRef {
+    /// Checks the bounds of a task's UID and of the attempt number.
+    pub fn validate(&self) -> Result<(), RecordError> {
+        check_task(self)
+    }
+}
+
 impl Record {
     /// Checks every bound of the schema.
     pub(super) fn validate(&self) -> Checked {

@@ -20,6 +20,7 @@
 //! Before the first branch a probe runs the shim and tries the walls from inside against a file and
 //! a port that are open outside. Only if all hold is the level [`ContainmentLevel::Strict`].
 
+pub(crate) mod brief;
 mod landlock;
 mod limits;
 mod probe;

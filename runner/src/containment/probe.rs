@@ -1,17 +1,15 @@
 //! The proof that the walls hold: from inside, what is reachable outside must not be.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use super::brief;
 use super::settings::{ProbeReport, ProbeTargets, Settings};
-
-/// The longest report that is read, in bytes.
-const MAX_REPORT_BYTES: u64 = 64 * 1024;
 
 /// How long the canary's own connection may take: it is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,7 +23,10 @@ pub(super) fn attack(
     let canary = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.port));
     let scratch = settings.scratch.join("probe");
     let checks = [
-        (File::open(&targets.file).is_ok(), "a forbidden file was opened"),
+        (
+            File::open(&targets.file).is_ok(),
+            "a forbidden file was opened",
+        ),
         (
             File::options().append(true).open(&targets.file).is_ok(),
             "a forbidden file was opened for writing",
@@ -53,7 +54,9 @@ pub(super) fn attack(
         ),
     ];
     let failed = checks.iter().filter(|(failed, _)| *failed);
-    report.missing.extend(failed.map(|(_, what)| (*what).to_owned()));
+    report
+        .missing
+        .extend(failed.map(|(_, what)| (*what).to_owned()));
     report
 }
 
@@ -64,8 +67,12 @@ fn set_mode(path: &Path) -> io::Result<()> {
 
 /// Outside the walls: sets up the canaries, shows that they answer, and runs the shim against them.
 pub(super) fn run(shim: &Path, settings: &Settings) -> io::Result<ProbeReport> {
-    let outside = tempfile::Builder::new().prefix("axiom-hive-probe-").tempdir()?;
-    let scratch = tempfile::Builder::new().prefix("axiom-hive-run-").tempdir()?;
+    let outside = tempfile::Builder::new()
+        .prefix("axiom-hive-probe-")
+        .tempdir()?;
+    let scratch = tempfile::Builder::new()
+        .prefix("axiom-hive-run-")
+        .tempdir()?;
     let file = outside.path().join("canary");
     std::fs::write(&file, b"canary")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -79,22 +86,12 @@ pub(super) fn run(shim: &Path, settings: &Settings) -> io::Result<ProbeReport> {
         probe: Some(ProbeTargets { file, port }),
         ..settings.clone()
     };
-    let mut child = Command::new(shim)
-        .arg(super::shim::SHIM_ARGUMENT)
-        .arg(serde_json::to_string(&settings)?)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut text = String::new();
-    let read = match child.stdout.take() {
-        Some(stdout) => stdout.take(MAX_REPORT_BYTES).read_to_string(&mut text),
-        None => Ok(0),
-    };
-    // The shim is our own program and starts nothing in a probe: it ends by itself.
-    let status = child.wait()?;
-    read?;
+    let (status, text) = brief::run(
+        Command::new(shim)
+            .arg(super::shim::SHIM_ARGUMENT)
+            .arg(serde_json::to_string(&settings)?)
+            .env_clear(),
+    )?;
     if !status.success() {
         return Err(io::Error::other(format!("the shim ended with {status}")));
     }

@@ -12,8 +12,10 @@
 //! * `bind`, `listen`, `accept`, every socket but a connected stream pair and, if a port is listed,
 //!   TCP: MPTCP and `MSG_FASTOPEN` reach a peer without the `connect` that Landlock filters;
 //! * `ptrace`, `process_vm_*`, `pidfd_getfd`, `io_uring`, `bpf`, `userfaultfd`, key rings, new
-//!   namespaces (also by a flag of `clone`; `clone3`, whose flags cannot be seen, is `ENOSYS`, on
-//!   which every C library falls back to `clone`).
+//!   namespaces (also by a flag of `clone`).
+//!
+//! A few calls are answered with `ENOSYS` instead, on which every C library and core tool falls back
+//! or goes on: `clone3`, whose flags a filter cannot see, and reading extended attributes.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,17 @@ use seccompiler::{
 };
 
 use super::syscalls;
+
+/// Calls that this kernel shall seem not to have.
+const HIDDEN: [i64; 7] = [
+    libc::SYS_clone3,
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_fgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
+];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -43,18 +56,19 @@ const TCP_OPTIONS: [u64; 5] = [1, 4, 5, 6, 18];
 
 /// Installs both filters; they hold for this thread and all it will start.
 pub(super) fn confine(tcp: bool) -> Result<(), seccompiler::Error> {
-    // Of two filters the kernel takes the stricter verdict.
-    let hidden = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
+    // Of two filters the kernel takes the stricter verdict. The allow-list comes last, since it
+    // refuses the installation of another.
+    let hidden = HIDDEN.map(|number| (number, Vec::new())).into();
     for (rules, mismatch, matched) in [
-        (
-            allowed(tcp)?,
-            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-            SeccompAction::Allow,
-        ),
         (
             hidden,
             SeccompAction::Allow,
             SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
+        ),
+        (
+            allowed(tcp)?,
+            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+            SeccompAction::Allow,
         ),
     ] {
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
@@ -84,8 +98,8 @@ fn allowed(tcp: bool) -> Result<Rules, seccompiler::BackendError> {
             0,
         )?])?],
     );
-    // Let through here, so that the second filter's ENOSYS is what a caller sees.
-    rules.insert(libc::SYS_clone3, Vec::new());
+    // Let through here, so that the other filter's ENOSYS is what a caller sees.
+    rules.extend(HIDDEN.map(|number| (number, Vec::new())));
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
     rules.insert(libc::SYS_prctl, one_of(0, &PRCTLS)?);
     for (own_process_only, arg) in [(libc::SYS_prlimit64, 0), (libc::SYS_sched_setaffinity, 0)] {
@@ -105,10 +119,7 @@ fn allowed(tcp: bool) -> Result<Rules, seccompiler::BackendError> {
             )?])?],
         );
     }
-    rules.insert(
-        libc::SYS_socketpair,
-        vec![stream_socket(libc::AF_UNIX, 0)?],
-    );
+    rules.insert(libc::SYS_socketpair, vec![stream_socket(libc::AF_UNIX, 0)?]);
     if tcp {
         let mut sockets = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {

@@ -59,7 +59,11 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<(), String> {
         return writeln!(io::stdout(), "{line}").map_err(|e| e.to_string());
     }
     let program = args.next().ok_or("a program must follow --")?;
-    let error = Command::new(&program).args(args).env_clear().envs(env).exec();
+    let error = Command::new(&program)
+        .args(args)
+        .env_clear()
+        .envs(env)
+        .exec();
     Err(format!("{}: {error}", program.display()))
 }
 
@@ -94,7 +98,10 @@ fn confine(settings: &Settings) -> Result<ProbeReport, String> {
         Ok(reached) => {
             any |= reached.any;
             if !reached.full {
-                note("landlock", Err(format!("ABI {} is not enough, 6 is needed", reached.abi)));
+                note(
+                    "landlock",
+                    Err(format!("ABI {} is not enough, 6 is needed", reached.abi)),
+                );
             }
             report.landlock_abi = reached.abi;
         }

@@ -54,6 +54,8 @@ pub(super) const FRAME_HEADER_BYTES: usize = 28;
 pub(super) const SIGNATURE_BYTES: usize = 64;
 /// Upper bound of a verifier key's text, in bytes.
 const MAX_VKEY_BYTES: usize = 320;
+/// Upper bound of a segment's header.
+pub(super) const MAX_SEGMENT_HEADER_BYTES: usize = 30 + MAX_VKEY_BYTES;
 /// Upper bound of the payloads of one append.
 pub const MAX_PAYLOADS: usize = 80;
 /// Upper bound of the encoded payloads of one append, in bytes: 40 MiB.
@@ -116,6 +118,9 @@ impl SegmentHeader {
     }
 }
 
+/// What is wrong with a frame that ends too early.
+const SHORT_FRAME: &str = "the frame is cut short";
+
 /// One frame, borrowed from its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
@@ -152,44 +157,74 @@ pub(super) fn encode_frame(
     out
 }
 
+/// What a frame says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameHeader {
+    pub index: u64,
+    /// Of record, payload section and signature, in bytes.
+    sections: [usize; 3],
+    /// Starts the checksum of each section.
+    checksum: u32,
+}
+
+impl FrameHeader {
+    /// Reads a frame's first 28 bytes; the error says what is wrong.
+    pub(super) fn decode(salt: [u8; 8], bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut cursor = Cursor(bytes);
+        if cursor.array::<4>().ok_or(SHORT_FRAME)? != *FRAME_MAGIC {
+            return Err("no frame begins here");
+        }
+        let index = u64::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?);
+        let mut sections = [0_usize; 3];
+        for length in &mut sections {
+            *length = u32::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?) as usize;
+        }
+        let expected = cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME)?;
+        let covered = &bytes[..FRAME_HEADER_BYTES - 4];
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&salt), covered);
+        if checksum != expected {
+            return Err("the frame's header does not match its checksum");
+        }
+        let [record, payloads, signature] = sections;
+        if !(1..=MAX_RECORD_BYTES).contains(&record)
+            || payloads > MAX_PAYLOAD_SECTION_BYTES
+            || !(signature == 0 || signature == SIGNATURE_BYTES)
+        {
+            return Err("the frame's header gives a length beyond its limit");
+        }
+        Ok(Self {
+            index,
+            sections,
+            checksum,
+        })
+    }
+
+    /// Of the whole frame, in bytes.
+    pub(super) fn frame_length(&self) -> usize {
+        FRAME_HEADER_BYTES + self.sections.iter().sum::<usize>() + 12
+    }
+}
+
 /// Reads the frame at the start of `bytes`; the error says what is wrong.
 pub(super) fn decode_frame(salt: [u8; 8], bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
-    const SHORT: &str = "the frame is cut short";
-    let mut cursor = Cursor(bytes);
-    if cursor.array::<4>().ok_or(SHORT)? != *FRAME_MAGIC {
-        return Err("no frame begins here");
-    }
-    let index = u64::from_be_bytes(cursor.array().ok_or(SHORT)?);
-    let mut lengths = [0_usize; 3];
-    for length in &mut lengths {
-        *length = u32::from_be_bytes(cursor.array().ok_or(SHORT)?) as usize;
-    }
-    let header = crc32c::crc32c_append(crc32c::crc32c(&salt), &bytes[..FRAME_HEADER_BYTES - 4]);
-    if u32::from_be_bytes(cursor.array().ok_or(SHORT)?) != header {
-        return Err("the frame's header does not match its checksum");
-    }
-    let [record, payloads, signature] = lengths;
-    if !(1..=MAX_RECORD_BYTES).contains(&record)
-        || payloads > MAX_PAYLOAD_SECTION_BYTES
-        || !(signature == 0 || signature == SIGNATURE_BYTES)
-    {
-        return Err("the frame's header gives a length beyond its limit");
-    }
+    let header = FrameHeader::decode(salt, bytes)?;
+    let mut cursor = Cursor(&bytes[FRAME_HEADER_BYTES..]);
     let mut section = |length: usize, wrong: &'static str| {
-        let section = cursor.take(length).ok_or(SHORT)?;
-        let checksum = u32::from_be_bytes(cursor.array().ok_or(SHORT)?);
-        let is_intact = crc32c::crc32c_append(header, section) == checksum;
+        let section = cursor.take(length).ok_or(SHORT_FRAME)?;
+        let expected = cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME)?;
+        let is_intact = crc32c::crc32c_append(header.checksum, section) == expected;
         is_intact.then_some(section).ok_or(wrong)
     };
+    let [record, payloads, signature] = header.sections;
     let record = section(record, "the record does not match its checksum")?;
     let payloads = section(payloads, "the payloads do not match their checksum")?;
     let signature = section(signature, "the signature does not match its checksum")?;
     Ok(Frame {
-        index,
+        index: header.index,
         record,
         payloads,
         signature: signature.try_into().ok(),
-        length: bytes.len() - cursor.0.len(),
+        length: header.frame_length(),
     })
 }
 

@@ -15,7 +15,9 @@
 
 use std::io;
 
-use axiom_hive_core::tlog::{Checkpoint, Hash, Note, NoteSignature, SigningKey, VerifyingKey};
+use axiom_hive_core::tlog::{
+    Checkpoint, Hash, NodeReader, Note, NoteSignature, SigningKey, VerifyingKey, root_at,
+};
 
 use super::error::Problem;
 use super::frame::SIGNATURE_BYTES;
@@ -99,6 +101,31 @@ impl Head {
             root: Hash(root),
             signature,
         }))
+    }
+}
+
+/// What is wrong with a head, seen from the log of `size` records with this key and tree.
+pub(super) fn wrong_with<R: NodeReader>(
+    head: &Head,
+    key: &VerifyingKey,
+    size: u64,
+    tree: &R,
+) -> Option<String> {
+    let released = head.size;
+    if released > size {
+        let missing = released - size;
+        return Some(format!(
+            "{released} records were released, the log has {size}: {missing} are missing"
+        ));
+    }
+    if !head.is_signed_by(key) {
+        return Some("the head is not signed by the log's key".to_owned());
+    }
+    match root_at(released, tree) {
+        Ok(root) if root == head.root => None,
+        _ => Some(format!(
+            "the first {released} records are not those that were released"
+        )),
     }
 }
 

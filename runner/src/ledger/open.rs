@@ -22,9 +22,9 @@ use super::crash::{CrashPoint, reach};
 use super::engine::{Ledger, State};
 use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
-use super::head::{Head, Slots};
+use super::head::{Head, Slots, wrong_with};
 use super::keys::KeyStore;
-use super::log::{Damage, LOG_FOLDER, Log, ReadLog, read_log, segment_path, segment_paths};
+use super::log::{Damage, Log, ReadLog, read_log, segment_path, segment_paths};
 use super::reader::LedgerReader;
 use super::storage::{Disk, Lock, Storage};
 use super::tiles;
@@ -193,6 +193,7 @@ impl Opening {
     /// Heads and pin must be readable, signed, and heads of this very log.
     fn check_slots(&mut self) {
         let is_known = self.key.is_some();
+        let log = &self.log;
         let pairs = [(&self.heads, ""), (&self.pin, "keys/")];
         // Without a key there is no pin either; that is one reason, not three.
         for (slots, prefix) in pairs.into_iter().take(if is_known { 2 } else { 1 }) {
@@ -201,7 +202,7 @@ impl Opening {
                 problems.clear();
             }
             for (file, head) in slots.intact() {
-                let what = wrong_with(&head, &self.log);
+                let what = wrong_with(&head, &log.key, log.size(), &log.tree);
                 problems.extend(what.map(|what| Problem::of_file(file, what)));
             }
             for mut problem in problems {
@@ -332,26 +333,4 @@ impl Opening {
         }
         Ok(())
     }
-}
-
-/// What is wrong with a head, seen from the log.
-pub(super) fn wrong_with(head: &Head, log: &Log) -> Option<String> {
-    let size = log.size();
-    if head.size > size {
-        let missing = head.size - size;
-        return Some(format!(
-            "{} records were released, the log in {LOG_FOLDER} has {size}: {missing} are missing",
-            head.size
-        ));
-    }
-    if !head.is_signed_by(&log.key) {
-        return Some("the head is not signed by the log's key".to_owned());
-    }
-    if log.tree.root_at(head.size) != Ok(head.root) {
-        return Some(format!(
-            "the first {} records are not those that were released",
-            head.size
-        ));
-    }
-    None
 }

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use super::echo::Echo;
 use super::http::{ApiKey, HttpService, OpenAi};
-use super::model::{BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime};
+use super::model::{
+    BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
+};
 use super::process::{Launch, NdjsonProcess, TextProcess, resolve};
 use super::python;
 use crate::containment::{Confinement, system_trees};
@@ -147,7 +149,10 @@ fn build_process(
     let mut package = None;
     if python::is_default(command) && !env.contains_key("PYTHONPATH") {
         let dir = python::unpack().map_err(RuntimeError::Program)?;
-        env.insert("PYTHONPATH".into(), dir.path().to_string_lossy().into_owned());
+        env.insert(
+            "PYTHONPATH".into(),
+            dir.path().to_string_lossy().into_owned(),
+        );
         read.push(dir.path().to_owned());
         package = Some(dir);
     }
@@ -278,9 +283,9 @@ fn check_item(what: &str, item: &str) -> Result<(), RuntimeError> {
 /// No readable path may cover a private one, lie in one, or be the root or a home directory.
 fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeError> {
     let home = std::env::home_dir().map(|home| real(&home));
-    for path in read {
-        let path = real(path);
-        if !path.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
+    for given in read {
+        let path = real(given);
+        if !given.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
             let must = "must be absolute, and neither the root nor the home directory";
             return Err(invalid(format!("readable path {}", path.display()), must));
         }
@@ -296,15 +301,26 @@ fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeErr
             .iter()
             .find(|path| path.starts_with(&private) || private.starts_with(path))
         {
-            let must = format!("must not overlap with {}, which stays private", private.display());
+            let must = format!(
+                "must not overlap with {}, which stays private",
+                private.display()
+            );
             return Err(invalid(format!("readable path {}", path.display()), must));
         }
     }
     Ok(())
 }
 
+/// Absolute and without symbolic links, also for a path whose end does not exist yet.
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for existing in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (existing.canonicalize(), path.strip_prefix(existing)) {
+            // Joining an empty rest would add a slash, which is no difference to `starts_with`.
+            return real.join(rest);
+        }
+    }
+    path
 }
 
 #[cfg(test)]
@@ -323,15 +339,31 @@ mod tests {
             ("/", "/x"),
             ("relative", "/x"),
         ] {
-            assert!(check_private(&path(read), &path(private)).is_err(), "{read} {private}");
+            assert!(
+                check_private(&path(read), &path(private)).is_err(),
+                "{read} {private}"
+            );
         }
+    }
+
+    #[test]
+    fn a_private_tree_may_not_exist_yet() {
+        let here = std::env::current_dir().unwrap_or_default();
+        let ledger = [PathBuf::from("no-such-dir/ledger")];
+        assert!(check_private(std::slice::from_ref(&here), &ledger).is_err());
+        assert!(check_private(&[here.join("elsewhere")], &ledger).is_ok());
     }
 
     #[test]
     fn names_and_items_are_bounded() {
         let env = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         assert!(check_env(&env("A_1", "x")).is_ok());
-        for (name, value) in [("", "x"), ("A=B", "x"), ("AXIOM_HIVE_SEED", "1"), ("A", "\0")] {
+        for (name, value) in [
+            ("", "x"),
+            ("A=B", "x"),
+            ("AXIOM_HIVE_SEED", "1"),
+            ("A", "\0"),
+        ] {
             assert!(check_env(&env(name, value)).is_err(), "{name}");
         }
         assert!(check_command(&[]).is_err());

@@ -157,7 +157,13 @@ mod tests {
     #[test]
     fn accept_has_exact_bounds() {
         assert_eq!(accept("abc".into(), 3).unwrap(), "abc");
-        assert_eq!(accept("abcd".into(), 3).unwrap_err().kind, BranchError::TooLong);
-        assert_eq!(accept(" \n\t".into(), 9).unwrap_err().kind, BranchError::Empty);
+        assert_eq!(
+            accept("abcd".into(), 3).unwrap_err().kind,
+            BranchError::TooLong
+        );
+        assert_eq!(
+            accept(" \n\t".into(), 9).unwrap_err().kind,
+            BranchError::Empty
+        );
     }
 }

@@ -39,7 +39,9 @@ pub fn default_python_command(
     python_bin: Option<&str>,
     more: &[&str],
 ) -> Vec<String> {
-    let python = python_bin.filter(|bin| !bin.is_empty()).unwrap_or("python3");
+    let python = python_bin
+        .filter(|bin| !bin.is_empty())
+        .unwrap_or("python3");
     let protocol = match protocol {
         ProcessProtocol::Text => "text",
         ProcessProtocol::Ndjson => "ndjson",
@@ -59,7 +61,9 @@ pub(super) fn is_default(command: &[String]) -> bool {
 
 /// Writes the package into a new private directory, which is what `PYTHONPATH` has to name.
 pub(super) fn unpack() -> io::Result<TempDir> {
-    let dir = tempfile::Builder::new().prefix("axiom-hive-python-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("axiom-hive-python-")
+        .tempdir()?;
     let package = dir.path().join(PYTHON_PACKAGE);
     std::fs::create_dir(&package)?;
     for (name, text) in FILES {
@@ -78,6 +82,9 @@ mod tests {
         assert_eq!(command[0], "/opt/py");
         assert_eq!(command[4..], ["ndjson", "--x"]);
         assert!(is_default(&command));
-        assert_eq!(default_python_command(ProcessProtocol::Text, Some(""), &[])[0], "python3");
+        assert_eq!(
+            default_python_command(ProcessProtocol::Text, Some(""), &[])[0],
+            "python3"
+        );
     }
 }

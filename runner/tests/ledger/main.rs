@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod fixture;
+mod flips;
+mod forgery;
 mod recovery;
 mod slots;
+mod verify;

@@ -63,7 +63,9 @@ fn client(url: &Url) -> Result<Client, RuntimeError> {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            return Err(tls(&"the system's store of certificate authorities must not be empty"));
+            return Err(tls(
+                &"the system's store of certificate authorities must not be empty",
+            ));
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -164,7 +166,13 @@ mod tests {
     #[test]
     fn urls_are_checked() {
         assert!(parse_url("url", "http://127.0.0.1:80/v1").is_ok());
-        for text in ["ftp://x/", "x", "http://", "https://user:secret@host/", "file:///etc/passwd"] {
+        for text in [
+            "ftp://x/",
+            "x",
+            "http://",
+            "https://user:secret@host/",
+            "file:///etc/passwd",
+        ] {
             assert!(parse_url("url", text).is_err(), "{text}");
         }
         assert!(parse_url("url", &format!("http://h/{}", "x".repeat(MAX_URL_BYTES))).is_err());

@@ -110,7 +110,10 @@ impl OpenAi {
             return Err(invalid("runtime.system", "must be at most 65536 bytes"));
         }
         if temperature_thousandths.is_some_and(|value| value > 2000) {
-            return Err(invalid("runtime.temperatureThousandths", "must be at most 2000"));
+            return Err(invalid(
+                "runtime.temperatureThousandths",
+                "must be at most 2000",
+            ));
         }
         if max_tokens.is_some_and(|value| !(1..=131_072).contains(&value)) {
             return Err(invalid("runtime.maxTokens", "must be 1 to 131072"));
@@ -139,7 +142,10 @@ impl OpenAi {
             .usage
             .map(|usage| reported_usage(usage.prompt_tokens, usage.completion_tokens));
         let Some(choice) = reply.choices.into_iter().next() else {
-            return Err(BranchFailure::new(BranchError::Malformed, "choices must not be empty"));
+            return Err(BranchFailure::new(
+                BranchError::Malformed,
+                "choices must not be empty",
+            ));
         };
         if choice.finish_reason.as_deref() == Some("content_filter") {
             let detail = "the endpoint stopped the answer by its own content filter";
@@ -171,7 +177,9 @@ impl OpenAi {
             }
             let pause = asked_pause(response.headers()).unwrap_or(wait);
             let may_help = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-            let in_time = Instant::now().checked_add(pause).is_some_and(|then| then < ends);
+            let in_time = Instant::now()
+                .checked_add(pause)
+                .is_some_and(|then| then < ends);
             if !may_help || !in_time || tries == MAX_TRIES {
                 return Err(error_status(status, response).await);
             }
@@ -253,7 +261,10 @@ mod tests {
             asked_pause(&headers)
         };
         assert_eq!(pause("retry-after", "2").unwrap(), Duration::from_secs(2));
-        assert_eq!(pause("retry-after-ms", "7").unwrap(), Duration::from_millis(7));
+        assert_eq!(
+            pause("retry-after-ms", "7").unwrap(),
+            Duration::from_millis(7)
+        );
         assert_eq!(pause("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT"), None);
         assert_eq!(pause("retry-after", "-1"), None);
     }

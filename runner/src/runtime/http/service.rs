@@ -89,9 +89,7 @@ impl UntrustedRuntime for HttpService {
         request: BranchRequest,
         cancel: CancelToken,
     ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(
-            async move { bounded(request.deadline, &cancel, self.answer(&request)).await },
-        )
+        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -11,7 +11,7 @@ use crate::containment::Confinement;
 use crate::runtime::model::BranchFailure;
 
 /// `PATH` of every runtime process. The user's own is not passed on.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Everything needed to start one process of a runtime.
 #[derive(Debug)]
@@ -36,7 +36,11 @@ impl Launch {
         env: impl IntoIterator<Item = (String, String)>,
         confinement: Option<Confinement>,
     ) -> Self {
-        let base = [("PATH", PATH), ("LANG", "C.UTF-8"), ("HOME", "/nonexistent")];
+        let base = [
+            ("PATH", PATH),
+            ("LANG", "C.UTF-8"),
+            ("HOME", "/nonexistent"),
+        ];
         let mut all: BTreeMap<String, String> = base
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -56,23 +60,24 @@ impl Launch {
 
     /// Starts the program in a private, empty working directory.
     pub(super) fn start(&self, own: &[(&str, String)]) -> Result<Started, BranchFailure> {
-        let unavailable =
-            |what: &str, e: std::io::Error| BranchFailure::new(BranchError::Unavailable, format!("{what}: {e}"));
+        let unavailable = |what: &str, e: std::io::Error| {
+            BranchFailure::new(BranchError::Unavailable, format!("{what}: {e}"))
+        };
         let scratch = tempfile::Builder::new()
             .prefix("axiom-hive-run-")
             .tempdir()
             .map_err(|e| unavailable("scratch directory", e))?;
         let mut env = self.env.clone();
-        env.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let command = match &self.confinement {
-            Some(confinement) => {
-                confinement.command(scratch.path(), &env, &self.program, &self.args)
-            }
-            None => {
-                let mut command = Command::new(&self.program);
-                command.args(&self.args).env_clear().envs(&env);
-                command
-            }
+        env.extend(
+            own.iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
+        let command = if let Some(confinement) = &self.confinement {
+            confinement.command(scratch.path(), &env, &self.program, &self.args)
+        } else {
+            let mut command = Command::new(&self.program);
+            command.args(&self.args).env_clear().envs(&env);
+            command
         };
         let (group, pipes) = Group::spawn(command.into(), scratch)
             .map_err(|e| unavailable(&self.program.to_string_lossy(), e))?;

@@ -104,11 +104,17 @@ impl NdjsonProcess {
         // A session may end between the look and the send: then the call comes back unread, once.
         for _ in 0..2 {
             match self.calls().await?.send(call).await {
-                Ok(()) => return answer.await.unwrap_or_else(|_| Err(session::lost("the process was stopped"))),
+                Ok(()) => {
+                    return answer
+                        .await
+                        .unwrap_or_else(|_| Err(session::lost("the process was stopped")));
+                }
                 Err(unsent) => call = unsent.0,
             }
         }
-        Err(session::lost("the process ended twice before it took the request"))
+        Err(session::lost(
+            "the process ended twice before it took the request",
+        ))
     }
 }
 
@@ -118,9 +124,7 @@ impl UntrustedRuntime for NdjsonProcess {
         request: BranchRequest,
         cancel: CancelToken,
     ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(
-            async move { bounded(request.deadline, &cancel, self.answer(&request)).await },
-        )
+        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

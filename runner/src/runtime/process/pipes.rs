@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 pub(super) const MAX_STDERR_BYTES: usize = 16 * 1024;
 
 /// Bytes read at once.
-const CHUNK_BYTES: usize = 8 * 1024;
+pub(super) const CHUNK_BYTES: usize = 8 * 1024;
 
 /// More than the bound came.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) async fn read_to_end(
     max: usize,
 ) -> Result<Vec<u8>, Overflow> {
     let mut all = Vec::new();
-    let mut chunk = [0_u8; CHUNK_BYTES];
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
     loop {
         match from.read(&mut chunk).await {
             Ok(0) | Err(_) => return Ok(all),
@@ -33,7 +33,7 @@ pub(super) async fn read_to_end(
 /// Reads to the end of file and keeps the last [`MAX_STDERR_BYTES`], as text.
 pub(super) async fn read_tail(mut from: impl AsyncRead + Unpin) -> String {
     let mut tail = VecDeque::new();
-    let mut chunk = [0_u8; CHUNK_BYTES];
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
     loop {
         match from.read(&mut chunk).await {
             Ok(0) | Err(_) => break,

@@ -1,12 +1,12 @@
 //! From a command as a user writes it to a program that can run behind the walls.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// What `sys` of an interpreter may say, in bytes.
-const MAX_PYTHON_REPORT_BYTES: u64 = 16 * 1024;
+use super::launch::PATH;
+use crate::containment::brief;
 
 /// A program and what it must be able to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,8 @@ fn find(name: &str) -> io::Result<PathBuf> {
             Err(not_found("must be an executable file"))
         };
     }
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    std::env::split_paths(&path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(name))
         .find(|path| is_executable(path))
@@ -54,18 +55,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 fn ask_python(program: &Path) -> io::Result<Resolved> {
-    let question = "import sys; print(sys.executable, sys.base_prefix, sys.base_exec_prefix, sep='\\n')";
-    let mut child = Command::new(program)
-        .args(["-I", "-S", "-c", question])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut text = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_PYTHON_REPORT_BYTES).read_to_string(&mut text)?;
-    }
-    let status = child.wait()?;
+    let question =
+        "import sys; print(sys.executable, sys.base_prefix, sys.base_exec_prefix, sep='\\n')";
+    let (status, text) = brief::run(Command::new(program).args(["-I", "-S", "-c", question]))?;
     let lines: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
     let [executable, prefix, exec_prefix] = lines.as_slice() else {
         return Err(io::Error::other(format!(
@@ -73,7 +65,11 @@ fn ask_python(program: &Path) -> io::Result<Resolved> {
             program.display()
         )));
     };
-    let mut read = vec![executable.canonicalize()?, prefix.clone(), exec_prefix.clone()];
+    let mut read = vec![
+        executable.canonicalize()?,
+        prefix.clone(),
+        exec_prefix.clone(),
+    ];
     // A virtual environment: its packages lie beside its configuration.
     if let Some(root) = executable.parent().and_then(Path::parent)
         && root.join("pyvenv.cfg").is_file()

@@ -9,7 +9,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Pipes};
-use super::pipes::read_tail;
+use super::pipes::{CHUNK_BYTES, read_tail};
 use crate::runtime::model::{BranchFailure, BranchReply, accept, reported_usage};
 
 /// What a branch gets.
@@ -91,7 +91,11 @@ pub(super) async fn drive(group: Group, pipes: Pipes, mut inbox: mpsc::Receiver<
     let from = stderr.ceil_char_boundary(stderr.len().saturating_sub(2 * 1024));
     let failure = BranchFailure::new(
         failure.kind,
-        format!("{}; {status}; stderr: {}", failure.detail, stderr[from..].trim()),
+        format!(
+            "{}; {status}; stderr: {}",
+            failure.detail,
+            stderr[from..].trim()
+        ),
     );
     for (_, reply) in flight.waiting.into_values() {
         let _ = reply.send(Err(failure.clone()));
@@ -121,7 +125,7 @@ async fn serve(
     flight: &mut InFlight,
 ) -> BranchFailure {
     let mut buffer = Vec::new();
-    let mut chunk = [0_u8; 8 * 1024];
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
     let mut ended = false;
     loop {
         let was_serving = !flight.waiting.is_empty();
@@ -192,7 +196,12 @@ impl InFlight {
             start += length + 1;
         }
         buffer.drain(..start);
-        let longest = self.waiting.values().map(|(max, _)| *max).max().unwrap_or(0);
+        let longest = self
+            .waiting
+            .values()
+            .map(|(max, _)| *max)
+            .max()
+            .unwrap_or(0);
         let limit = longest * JSON_GROWTH + LINE_OVERHEAD_BYTES;
         if buffer.len() > limit {
             return Err(BranchFailure::new(
@@ -207,17 +216,25 @@ impl InFlight {
         let line = std::str::from_utf8(line)
             .map_err(|e| BranchFailure::new(BranchError::NotUtf8, e.to_string()))?;
         let malformed = |what: String| BranchFailure::new(BranchError::Malformed, what);
-        let reply: Reply =
-            serde_json::from_str(line).map_err(|e| malformed(format!("a reply must be JSON: {e}")))?;
-        let known = reply.id.parse::<u64>().ok().filter(|id| id.to_string() == reply.id);
+        let reply: Reply = serde_json::from_str(line)
+            .map_err(|e| malformed(format!("a reply must be JSON: {e}")))?;
+        let known = reply
+            .id
+            .parse::<u64>()
+            .ok()
+            .filter(|id| id.to_string() == reply.id);
         let Some(id) = known else {
-            return Err(malformed("a reply must have the id of a request".to_owned()));
+            return Err(malformed(
+                "a reply must have the id of a request".to_owned(),
+            ));
         };
         if self.abandoned.remove(&id) {
             return Ok(());
         }
         let Some((max, waiting)) = self.waiting.remove(&id) else {
-            return Err(malformed("a reply must have the id of a request in flight".to_owned()));
+            return Err(malformed(
+                "a reply must have the id of a request in flight".to_owned(),
+            ));
         };
         // A branch that gave up in this moment needs no answer.
         let _ = waiting.send(judge(reply, max));

@@ -54,9 +54,7 @@ impl UntrustedRuntime for TextProcess {
         request: BranchRequest,
         cancel: CancelToken,
     ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(
-            async move { bounded(request.deadline, &cancel, self.answer(&request)).await },
-        )
+        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -74,7 +72,11 @@ async fn converse(
     let lost = |e: std::io::Error| BranchFailure::new(BranchError::Lost, e.to_string());
     let io = async {
         // Two bytes of room for the line ending that is no part of the answer.
-        let output = async { read_to_end(pipes.stdout, max + 2).await.map_err(|_| too_long(max)) };
+        let output = async {
+            read_to_end(pipes.stdout, max + 2)
+                .await
+                .map_err(|_| too_long(max))
+        };
         let feed = async {
             feed(pipes.stdin, prompt).await;
             Ok(())
@@ -135,8 +137,13 @@ mod tests {
 
     #[test]
     fn one_line_ending_is_framing() {
-        for (raw, text) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("a\r", "a\r")]
-        {
+        for (raw, text) in [
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a", "a"),
+            ("a\r", "a\r"),
+        ] {
             assert_eq!(without_line_ending(raw.to_owned()), text);
         }
     }

@@ -1,1 +1,92 @@
-//! `ledger key | list | show | export`: reading, without the lock.
+//! `ledger key | list | show | export`, and `verify` of a whole ledger: reading, without the lock.
+
+use std::path::Path;
+
+use axiom_hive_core::record::{Body, Record};
+use axiom_hive_core::tlog::VerifyingKey;
+use axiom_hive_runner::exit::{Exit, Failure};
+use axiom_hive_runner::ledger::{KeyStore, LedgerReader, export, verify as verify_ledger};
+use serde_json::{Value, json};
+
+use crate::args::LedgerCommand;
+use crate::output::Printer;
+
+pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Failure> {
+    match command {
+        LedgerCommand::Key { ledger_dir } => {
+            let ledger = open(&ledger_dir)?;
+            let key = ledger.verifying_key().to_string();
+            printer.result(&key, &json!({"key": key}))
+        }
+        LedgerCommand::List { ledger_dir, from, limit } => list(&ledger_dir, from, limit, printer),
+        LedgerCommand::Show { ledger_dir, index, receipt } => {
+            show(&ledger_dir, index, receipt.as_deref(), printer)
+        }
+        LedgerCommand::Export { ledger_dir, out_dir } => {
+            let exported = export(&ledger_dir, &out_dir).map_err(Failure::with(Exit::Ledger))?;
+            printer.result(
+                &format!("exported {} records to {}", exported.size, out_dir.display()),
+                &json!({"size": exported.size, "files": exported.files}),
+            )
+        }
+    }
+}
+
+fn open(dir: &Path) -> Result<LedgerReader, Failure> {
+    LedgerReader::open(dir).map_err(Failure::with(Exit::Ledger))
+}
+
+/// The record's kind, as it stands in the record.
+pub(crate) fn kind(record: &Record) -> &'static str {
+    match record.body {
+        Body::Constitution { .. } => "constitution",
+        Body::Intent { .. } => "intent",
+        Body::Attempt(_) => "attempt",
+        Body::Answered(_) => "answered",
+        Body::Withheld(_) => "withheld",
+        Body::Refused(_) => "refused",
+        Body::Failed(_) => "failed",
+        Body::Cancelled(_) => "cancelled",
+        Body::Erasure { .. } => "erasure",
+    }
+}
+
+fn list(dir: &Path, from: u64, limit: u64, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = open(dir)?;
+    let end = ledger.size().min(from.saturating_add(limit));
+    let mut text = String::new();
+    let mut records: Vec<Value> = Vec::new();
+    for index in from..end {
+        let record = ledger.record(index).map_err(Failure::with(Exit::Ledger))?;
+        let kind = kind(&record);
+        let task = record.task();
+        let reason = record.outcome().map(|outcome| outcome.decided.reason);
+        text += &format!("{index:>8}  {kind:<12}");
+        if let Some(task) = task {
+            text += &format!("  {}  attempt {}", task.uid, task.attempt);
+        }
+        if let Some(reason) = reason {
+            text += &format!("  {reason:?}");
+        }
+        text.push('\n');
+        records.push(json!({
+            "index": index, "kind": kind, "taskUid": task.map(|task| &task.uid),
+            "attempt": task.map(|task| task.attempt), "reason": reason,
+        }));
+    }
+    printer.result(&text, &json!({"size": ledger.size(), "records": records}))
+}
+
+fn show(dir: &Path, index: u64, receipt: Option<&Path>, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = open(dir)?;
+    let record = ledger.record(index).map_err(Failure::with(Exit::Input))?;
+    if let Some(path) = receipt {
+        let receipt = ledger.receipt(index).map_err(Failure::with(Exit::Ledger))?;
+        std::fs::write(path, receipt.to_string()).map_err(|error| {
+            Failure::new(Exit::Input, format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    let value = json!(record);
+    let text = serde_json::to_string_pretty(&value).map_err(Failure::with(Exit::Bug))?;
+    printer.result(&text, &json!({"index": index, "record": value}))
+}

@@ -1,0 +1,186 @@
+//! Cuts the log into batches of whole frames, so that threads can check them independently.
+
+use std::sync::Arc;
+
+use axiom_hive_core::tlog::VerifyingKey;
+
+use super::super::error::{LedgerError, Problem, io_error};
+use super::super::frame::{
+    FRAME_HEADER_BYTES, FrameHeader, MAX_SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use super::super::log::{segment_path, segment_paths};
+use super::super::storage::Storage;
+
+/// How much is read at once, in bytes; a longer frame is read as a whole.
+pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// Whole frames, one after the other.
+pub(super) struct Batch {
+    /// Counted from 0 over the whole log.
+    pub number: usize,
+    /// The index of the first frame.
+    pub first: u64,
+    pub path: Arc<str>,
+    pub salt: [u8; 8],
+    /// Of `bytes` in the file.
+    pub offset: u64,
+    pub bytes: Vec<u8>,
+    /// Where each frame ends in `bytes`.
+    pub ends: Vec<usize>,
+}
+
+/// Where the log stopped being readable.
+pub(super) struct Stop {
+    pub problem: Problem,
+    /// Whether nothing but the rest of the last file lies behind it.
+    pub is_tail: bool,
+}
+
+/// What was read.
+#[derive(Default)]
+pub(super) struct Blocks {
+    /// What the log's segments call their key.
+    pub key: Option<VerifyingKey>,
+    pub size: u64,
+    pub stop: Option<Stop>,
+    batches: usize,
+}
+
+impl Blocks {
+    /// Hands every batch of the log to `take`, in order, up to the first damage.
+    pub(super) fn read(
+        storage: &dyn Storage,
+        mut take: impl FnMut(Batch),
+    ) -> Result<Self, LedgerError> {
+        let mut blocks = Self::default();
+        let paths = segment_paths(storage)?;
+        for (at, path) in paths.iter().enumerate() {
+            blocks.read_segment(storage, path, &mut take)?;
+            if let Some(stop) = &mut blocks.stop {
+                stop.is_tail &= at + 1 == paths.len();
+                break;
+            }
+        }
+        if paths.is_empty() {
+            let what = "there is no log: the first segment is missing";
+            blocks.stop(Problem::of_file(segment_path(0), what), false);
+        }
+        Ok(blocks)
+    }
+
+    fn stop(&mut self, problem: Problem, is_tail: bool) {
+        self.stop = Some(Stop { problem, is_tail });
+    }
+
+    fn read_segment(
+        &mut self,
+        storage: &dyn Storage,
+        path: &str,
+        take: &mut impl FnMut(Batch),
+    ) -> Result<(), LedgerError> {
+        let read = |offset: u64, length: u64| {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let bytes = storage.read_at(path, offset, length);
+            bytes.map_err(io_error(format!("read {path}")))
+        };
+        let length = storage
+            .length(path)
+            .map_err(io_error(format!("read {path}")))?;
+        let length = length.unwrap_or(0);
+        let start = read(0, length.min(MAX_SEGMENT_HEADER_BYTES as u64))?;
+        let (salt, mut at) = match self.check_header(path, &start) {
+            Ok(found) => found,
+            Err(problem) => {
+                self.stop(problem, false);
+                return Ok(());
+            }
+        };
+        let path: Arc<str> = Arc::from(path);
+        let mut wanted = BLOCK_BYTES;
+        while at < length && self.stop.is_none() {
+            let bytes = read(at, wanted.min(length - at))?;
+            let first = self.size;
+            let is_last = at + bytes.len() as u64 == length;
+            let (ends, missing) = self.hop(&path, salt, &bytes, at, is_last);
+            wanted = BLOCK_BYTES.max(missing);
+            let Some(end) = ends.last() else {
+                continue;
+            };
+            let (offset, end) = (at, *end as u64);
+            take(Batch {
+                number: self.batches,
+                first,
+                path: Arc::clone(&path),
+                salt,
+                offset,
+                bytes,
+                ends,
+            });
+            self.batches += 1;
+            at += end;
+        }
+        Ok(())
+    }
+
+    /// Salt and length of the header.
+    fn check_header(&mut self, path: &str, bytes: &[u8]) -> Result<([u8; 8], u64), Problem> {
+        let no = |what: &str| Problem::of_file(path, what);
+        let (header, length) = SegmentHeader::decode(bytes).map_err(no)?;
+        let key: VerifyingKey = header
+            .vkey
+            .parse()
+            .map_err(|error| no(&format!("the log's key is invalid: {error}")))?;
+        if self.key.get_or_insert_with(|| key.clone()) != &key {
+            return Err(no("the segment belongs to another log"));
+        }
+        if header.first_index != self.size || path != segment_path(self.size) {
+            return Err(no("the segment does not continue the one before it"));
+        }
+        Ok((header.salt, length as u64))
+    }
+
+    /// Follows the frames' lengths through `bytes`: where each frame ends, and how long a block
+    /// must be to hold the frame that does not fit.
+    fn hop(
+        &mut self,
+        path: &str,
+        salt: [u8; 8],
+        bytes: &[u8],
+        offset: u64,
+        is_last: bool,
+    ) -> (Vec<usize>, u64) {
+        let mut ends = Vec::with_capacity(bytes.len() / 256);
+        let mut at = 0;
+        let mut missing = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let header = FrameHeader::decode(salt, rest);
+            let length = header
+                .as_ref()
+                .map_or(FRAME_HEADER_BYTES, FrameHeader::frame_length);
+            let is_short = rest.len() < length;
+            if is_short && !is_last {
+                missing = length as u64;
+                break;
+            }
+            let what = match header {
+                _ if is_short => Some("the frame is cut short".to_owned()),
+                Err(what) => Some(what.to_owned()),
+                Ok(header) if header.index != self.size => Some(format!(
+                    "the frame here is number {}, not {}",
+                    header.index, self.size
+                )),
+                Ok(_) => None,
+            };
+            if let Some(what) = what {
+                let problem = Problem::of_file(path, what).at(offset + at as u64, self.size);
+                self.stop(problem, true);
+                break;
+            }
+            at += length;
+            self.size += 1;
+            ends.push(at);
+        }
+        (ends, missing)
+    }
+}

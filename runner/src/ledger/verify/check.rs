@@ -1,0 +1,110 @@
+//! What can be checked of one batch alone: checksums, hashes, payloads, records.
+
+use std::sync::Arc;
+
+use axiom_hive_core::record::{Commitment, Payload, Record};
+use axiom_hive_core::tlog::leaf_hash;
+use sha2::{Digest as _, Sha256};
+
+use super::super::error::Problem;
+use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame, decode_payloads};
+use super::super::levels::Part;
+use super::Depth;
+use super::blocks::Batch;
+
+/// One record that stood its checks.
+pub(super) struct CheckedRecord {
+    pub index: u64,
+    pub offset: u64,
+    pub record: Record,
+    /// The payloads in its frame, and whether each is still there.
+    pub stored: Vec<(Commitment, bool)>,
+}
+
+/// What became of a batch.
+pub(super) struct Checked {
+    pub number: usize,
+    pub path: Arc<str>,
+    /// Its part of the tree; shorter than the batch when a frame in it is damaged.
+    pub part: Part,
+    pub is_whole: bool,
+    /// With [`Depth::Records`] only.
+    pub records: Vec<CheckedRecord>,
+    /// Of the last frame; `None` also when that frame has none.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
+    /// Where the last frame begins, in its file.
+    pub last_offset: u64,
+    pub problems: Vec<Problem>,
+}
+
+/// Checks one batch.
+pub(super) fn check(batch: &Batch, depth: Depth) -> Checked {
+    let mut leaves = Vec::with_capacity(batch.ends.len());
+    let mut checked = Checked {
+        number: batch.number,
+        path: Arc::clone(&batch.path),
+        part: Part::default(),
+        is_whole: true,
+        records: Vec::new(),
+        signature: None,
+        last_offset: batch.offset,
+        problems: Vec::new(),
+    };
+    let mut start = 0;
+    for (index, end) in (batch.first..).zip(&batch.ends) {
+        let offset = batch.offset + start as u64;
+        let no = |what: &str| Problem::of_file(&*batch.path, what).at(offset, index);
+        match decode_frame(batch.salt, &batch.bytes[start..*end]) {
+            Ok(frame) => {
+                leaves.push(leaf_hash(frame.record));
+                checked.signature = frame.signature.copied();
+                checked.last_offset = offset;
+                if let Err(what) = checked.check_frame(&frame, offset, depth) {
+                    checked.problems.push(no(&what));
+                }
+            }
+            Err(what) => {
+                checked.problems.push(no(what));
+                checked.is_whole = false;
+                break;
+            }
+        }
+        start = *end;
+    }
+    checked.part = Part::new(batch.first, leaves);
+    checked
+}
+
+impl Checked {
+    fn check_frame(&mut self, frame: &Frame<'_>, offset: u64, depth: Depth) -> Result<(), String> {
+        let payloads = decode_payloads(frame.payloads)?;
+        let mut stored = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            stored.push((payload.commitment, payload.encoded.is_some()));
+            let Some(encoded) = payload.encoded else {
+                continue;
+            };
+            if Sha256::digest(encoded)[..] != payload.commitment.0 {
+                return Err(format!("payload {} is not what it was", payload.commitment));
+            }
+            if depth == Depth::Records {
+                Payload::decode(encoded).map_err(|error| error.to_string())?;
+            }
+        }
+        if depth == Depth::Log {
+            return Ok(());
+        }
+        let record = Record::from_canonical(frame.record).map_err(|error| error.to_string())?;
+        let claimed = record.commitments();
+        if let Some((stray, _)) = stored.iter().find(|(stored, _)| !claimed.contains(stored)) {
+            return Err(format!("the record does not commit to its payload {stray}"));
+        }
+        self.records.push(CheckedRecord {
+            index: frame.index,
+            offset,
+            record,
+            stored,
+        });
+        Ok(())
+    }
+}

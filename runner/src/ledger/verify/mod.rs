@@ -1,0 +1,355 @@
+//! Verifies a whole ledger, with the key or the pin, without a lock.
+
+mod blocks;
+mod check;
+mod history;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use axiom_hive_core::tlog::{
+    EMPTY_ROOT, Hash, NodeReader, Tile, TileKind, VerifyingKey, bundle, root_at,
+};
+
+use super::error::{LedgerError, Problem, io_error};
+use super::head::{Head, Slots, wrong_with};
+use super::keys::KeyStore;
+use super::levels::Levels;
+use super::log::OpenIntent;
+use super::open::HEADS_FOLDER;
+use super::storage::{Disk, Storage};
+use super::tiles::full_tiles;
+use blocks::{BLOCK_BYTES, Batch, Blocks};
+use check::{Checked, check};
+use history::History;
+pub use history::PayloadCounts;
+
+/// A report lists at most this many problems.
+pub const MAX_PROBLEMS: usize = 1000;
+/// Threads that check, at most.
+const MAX_THREADS: usize = 8;
+
+/// Whose word counts for the log's key.
+#[derive(Debug, Clone, Copy)]
+pub enum Trust<'a> {
+    /// This key, known from elsewhere.
+    Key(&'a VerifyingKey),
+    /// The user's own pin: key and last head.
+    Pin(&'a KeyStore),
+    /// Nobody's: the log's own word, which proves no origin.
+    Nothing,
+}
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every byte of every file, hashes, tree, heads, payloads' addresses.
+    Log,
+    /// That, and what the records say: canonical form, slots, constitutions, erasures, tasks.
+    Records,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// The key that the log names as its own.
+    pub key: Option<VerifyingKey>,
+    /// Records that were read.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// What became of the payloads.
+    pub payloads: PayloadCounts,
+    /// Tasks that began and have no terminal record; not a problem by itself.
+    pub unfinished: Vec<OpenIntent>,
+    /// Bytes behind the last record that no head covers: an append that is going on, or the trace
+    /// of a crash, which the next opening cuts off. Not a problem by itself.
+    pub tail: Option<Problem>,
+    /// What does not hold, at most [`MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// Whether a key or pin that the caller trusts vouches for the whole log.
+    pub authenticated: bool,
+}
+
+impl VerifyReport {
+    /// Whether everything holds and the caller's key or pin vouches for it.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.authenticated && self.problems.is_empty()
+    }
+}
+
+/// Verifies the ledger in `dir`.
+///
+/// An error means that it could not be read; everything else is in the report.
+pub fn verify(dir: &Path, trust: Trust<'_>) -> Result<VerifyReport, LedgerError> {
+    verify_on(&Disk::new(dir, 0o600), trust, Depth::Records)
+}
+
+/// The same on any storage, to any depth.
+pub fn verify_on(
+    storage: &dyn Storage,
+    trust: Trust<'_>,
+    depth: Depth,
+) -> Result<VerifyReport, LedgerError> {
+    let mut verifier = Verifier {
+        depth,
+        ..Verifier::default()
+    };
+    let blocks = verifier.read(storage)?;
+    verifier.check_log(storage, &blocks, trust)
+}
+
+/// What was gathered from the batches, in their order.
+struct Verifier {
+    depth: Depth,
+    tree: Levels,
+    history: History,
+    problems: Vec<Problem>,
+    /// A frame inside a batch was damaged: nothing after it counts.
+    is_damaged: bool,
+    /// File, offset and head of the last frame.
+    last: Option<(Arc<str>, u64, Option<[u8; 64]>)>,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self {
+            depth: Depth::Records,
+            tree: Levels::default(),
+            history: History::default(),
+            problems: Vec::new(),
+            is_damaged: false,
+            last: None,
+        }
+    }
+}
+
+impl Verifier {
+    /// Reads and checks all batches: here when there is little to do, else on several threads.
+    fn read(&mut self, storage: &dyn Storage) -> Result<Blocks, LedgerError> {
+        let paths = super::log::segment_paths(storage)?;
+        let length = paths.first().map(|path| storage.length(path));
+        let length = length.transpose().map_err(io_error("read log"))?.flatten();
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        if length.unwrap_or(0) <= BLOCK_BYTES || threads == 1 {
+            let depth = self.depth;
+            return Blocks::read(storage, |batch| self.push(check(&batch, depth)));
+        }
+        self.read_on_threads(storage, threads.min(MAX_THREADS))
+    }
+
+    fn read_on_threads(
+        &mut self,
+        storage: &dyn Storage,
+        threads: usize,
+    ) -> Result<Blocks, LedgerError> {
+        let depth = self.depth;
+        // Bounded, so that reading never runs far ahead of checking.
+        let (batches, work) = sync_channel::<Batch>(threads * 2);
+        let work = Mutex::new(work);
+        let (results, checked) = channel();
+        let mut waiting = BTreeMap::new();
+        let mut next = 0;
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                let results = results.clone();
+                let work = &work;
+                scope.spawn(move || check_all(work, &results, depth));
+            }
+            drop(results);
+            let read = Blocks::read(storage, |batch| {
+                // The workers live until the sender is dropped.
+                let _ = batches.send(batch);
+                for result in checked.try_iter() {
+                    self.take_in_order(result, &mut waiting, &mut next);
+                }
+            });
+            drop(batches);
+            for result in checked {
+                self.take_in_order(result, &mut waiting, &mut next);
+            }
+            read
+        })
+    }
+
+    fn take_in_order(
+        &mut self,
+        result: Checked,
+        waiting: &mut BTreeMap<usize, Checked>,
+        next: &mut usize,
+    ) {
+        waiting.insert(result.number, result);
+        while let Some(result) = waiting.remove(next) {
+            self.push(result);
+            *next += 1;
+        }
+    }
+
+    fn push(&mut self, checked: Checked) {
+        if self.is_damaged {
+            return;
+        }
+        self.problems.extend(checked.problems);
+        self.tree.push(checked.part);
+        for record in checked.records {
+            self.history.push(&checked.path, record, &mut self.problems);
+        }
+        self.is_damaged = !checked.is_whole;
+        self.last = Some((checked.path, checked.last_offset, checked.signature));
+        self.problems.truncate(MAX_PROBLEMS);
+    }
+
+    /// Everything that needs the whole tree.
+    fn check_log(
+        mut self,
+        storage: &dyn Storage,
+        blocks: &Blocks,
+        trust: Trust<'_>,
+    ) -> Result<VerifyReport, LedgerError> {
+        let size = self.tree.size();
+        let mut report = VerifyReport {
+            key: blocks.key.clone(),
+            size,
+            root: root_at(size, &self.tree).unwrap_or(EMPTY_ROOT),
+            payloads: PayloadCounts::default(),
+            unfinished: self.history.unfinished(),
+            tail: None,
+            problems: Vec::new(),
+            authenticated: false,
+        };
+        if let Some(stop) = &blocks.stop {
+            if stop.is_tail && !self.is_damaged {
+                report.tail = Some(stop.problem.clone());
+            } else {
+                self.problems.push(stop.problem.clone());
+            }
+        }
+        if let Some(key) = &blocks.key {
+            let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
+            self.check_slots(&heads, "", key);
+            // Damage to the last frames is a crash's trace only while no head covers them.
+            if heads.newest().is_some_and(|head| head.size > size) {
+                self.problems.extend(report.tail.take());
+            }
+            self.check_last_frame(key, report.root);
+            report.authenticated = self.authenticate(key, trust)?;
+        }
+        if self.depth == Depth::Records && !self.is_damaged {
+            report.payloads = self.history.payloads(&mut self.problems);
+        }
+        self.check_tiles(storage, size)?;
+        self.problems.truncate(MAX_PROBLEMS);
+        report.problems = self.problems;
+        Ok(report)
+    }
+
+    fn check_slots(&mut self, slots: &Slots, prefix: &str, key: &VerifyingKey) {
+        let mut problems = slots.broken();
+        for (file, head) in slots.intact() {
+            let what = wrong_with(&head, key, self.tree.size(), &self.tree);
+            problems.extend(what.map(|what| Problem::of_file(file, what)));
+        }
+        for mut problem in problems {
+            problem.file.insert_str(0, prefix);
+            self.problems.push(problem);
+        }
+    }
+
+    fn check_last_frame(&mut self, key: &VerifyingKey, root: Hash) {
+        let size = self.tree.size();
+        let Some((path, offset, signature)) = self.last.as_ref().filter(|_| !self.is_damaged)
+        else {
+            return;
+        };
+        let is_signed = signature.is_some_and(|signature| {
+            let head = Head {
+                size,
+                root,
+                signature,
+            };
+            head.is_signed_by(key)
+        });
+        if !is_signed && size > 0 {
+            let what = "the last frame's signature is not over these records";
+            let problem = Problem::of_file(&**path, what).at(*offset, size - 1);
+            self.problems.push(problem);
+        }
+    }
+
+    /// Whether whoever the caller trusts vouches for this log.
+    fn authenticate(&mut self, key: &VerifyingKey, trust: Trust<'_>) -> Result<bool, LedgerError> {
+        let other = |expected: &VerifyingKey| {
+            Problem::of_file("log", format!("the log is of {key}, not of {expected}"))
+        };
+        match trust {
+            Trust::Nothing => Ok(false),
+            Trust::Key(expected) => {
+                if key != expected {
+                    self.problems.push(other(expected));
+                }
+                Ok(key == expected)
+            }
+            Trust::Pin(keys) => {
+                let Some(pinned) = keys.verifying_key(key.name())? else {
+                    return Ok(false);
+                };
+                if pinned != *key {
+                    self.problems.push(other(&pinned));
+                    return Ok(false);
+                }
+                self.check_slots(&keys.pin(key.name())?, "keys/", key);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Derived files that are there must be what the log says; missing ones are made anew on open.
+    fn check_tiles(&mut self, storage: &dyn Storage, size: u64) -> Result<(), LedgerError> {
+        for tile in full_tiles(size) {
+            let path = tile.to_string();
+            let read = storage
+                .read(&path)
+                .map_err(io_error(format!("read {path}")))?;
+            if read.is_some_and(|content| !self.is_content(tile, &content)) {
+                let what = "this file is not what the log says";
+                self.problems.push(Problem::of_file(path, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_content(&self, tile: Tile, content: &[u8]) -> bool {
+        if tile.kind != TileKind::Entries {
+            return tile
+                .hashes(&self.tree)
+                .is_ok_and(|hashes| hashes == content);
+        }
+        let first = tile.index * u64::from(tile.width);
+        bundle::parse(content, tile.width).is_ok_and(|entries| {
+            let leaves = entries
+                .iter()
+                .map(|entry| axiom_hive_core::tlog::leaf_hash(entry));
+            (first..)
+                .zip(leaves)
+                .all(|(index, leaf)| self.tree.node(0, index) == Ok(leaf))
+        })
+    }
+}
+
+/// What each thread does until there are no more batches.
+fn check_all(work: &Mutex<Receiver<Batch>>, results: &Sender<Checked>, depth: Depth) {
+    loop {
+        let batch = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(batch) = batch else {
+            return;
+        };
+        if results.send(check(&batch, depth)).is_err() {
+            return;
+        }
+    }
+}
