@@ -13,8 +13,13 @@ use crate::constitution::{Equivalence, Take};
 pub const MAX_KEY_PATTERN_BYTES: usize = 1024;
 /// Upper bound of a compiled pattern.
 const MAX_COMPILED_BYTES: usize = 1024 * 1024;
+/// An answer in which a pattern matches more often than this has no last match. Each search is linear
+/// in the answer's length, but the number of searches is what a runtime could multiply it by.
+pub const MAX_KEY_MATCHES: usize = 1024;
+/// The largest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8785, RFC 7493).
+const MAX_JSON_INTEGER: u64 = (1 << 53) - 1;
 
-/// What is voted on, and what is shown when only that was agreed.
+/// What is voted on, and what is shown when only that was agreed (`number`, `regex`, `choice`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     bytes: Vec<u8>,
@@ -92,7 +97,7 @@ impl KeyMaker {
             Kind::Bytes => answer.as_bytes().to_vec(),
             Kind::Json => json_key(answer)?,
             Kind::Number { decimals } => quantise(answer, *decimals)?.into_bytes(),
-            Kind::Regex { regex, take } => capture(regex, *take, answer)?.as_bytes().to_vec(),
+            Kind::Regex { regex, take } => text_key(capture(regex, *take, answer)?)?.into_bytes(),
             Kind::Choice { values } => values.get(&text_key(answer)?)?.as_bytes().to_vec(),
         };
         Some(Key { bytes })
@@ -131,14 +136,23 @@ fn choices(values: &[String]) -> Result<BTreeMap<String, String>, KeyError> {
     Ok(by_key)
 }
 
-/// NFKC, invisible characters dropped, lower case (Unicode, not locale), white space collapsed to
-/// one space and trimmed. NFKC again at the end, since lower-casing can denormalise. An answer
-/// without a visible character has no key.
+/// NFKC, invisible characters dropped, case folded, white space collapsed to one space and trimmed.
+/// An answer without a visible character has no key.
+///
+/// The fold is `char::to_lowercase` plus the two letters that have one upper case with another:
+/// `ß` is `ss` and `ς` is `σ`. No locale: a dotless `ı` is no `i`. NFKC runs again at the end, since
+/// dropping and folding can denormalise. Unicode's stability policies fix NFKC and the case of every
+/// assigned character for ever; only text with characters younger than the tables can get another key.
 fn text_key(answer: &str) -> Option<String> {
     let visible: String = answer
         .nfkc()
         .filter(|c| !is_invisible(*c))
         .flat_map(char::to_lowercase)
+        .flat_map(|c| match c {
+            'ß' => ['s', 's'].into_iter().take(2),
+            'ς' => ['σ', 'σ'].into_iter().take(1),
+            other => [other, other].into_iter().take(1),
+        })
         .nfkc()
         .collect();
     let words: Vec<&str> = visible.split_whitespace().collect();
@@ -149,12 +163,13 @@ fn text_key(answer: &str) -> Option<String> {
     }
 }
 
-/// Default-ignorable characters that change nothing a reader sees (Unicode 16, UAX 44).
+/// `Default_Ignorable_Code_Point` of Unicode 16: characters that change nothing a reader sees.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -164,28 +179,32 @@ fn json_key(answer: &str) -> Option<Vec<u8>> {
     serde_json_canonicalizer::to_vec(&value.0).ok()
 }
 
-/// The first capture group of the first or last match, or the whole match without a group.
+/// The first capture group of the first or last match, or the whole match of a pattern without a
+/// group. A group that took no part in its match is nothing.
 fn capture<'a>(regex: &Regex, take: Take, answer: &'a str) -> Option<&'a str> {
-    let mut found = None;
-    for captures in regex.captures_iter(Input::new(answer)) {
-        let group = if captures.group_len() > 1 { 1 } else { 0 };
-        found = captures
-            .get_group(group)
-            .and_then(|span| answer.get(span.range()));
-        if take == Take::First {
-            break;
+    let mut matches = regex.captures_iter(Input::new(answer));
+    let captures = match take {
+        Take::First => matches.next(),
+        Take::Last => {
+            let last = matches.by_ref().take(MAX_KEY_MATCHES).last();
+            last.filter(|_| matches.next().is_none())
         }
-    }
-    found
+    }?;
+    let group = usize::from(captures.group_len() > 1);
+    answer.get(captures.get_group(group)?.range())
 }
 
 mod strict_json {
-    //! A JSON value that refuses duplicate keys, where `serde_json::Value` keeps the last one.
+    //! A JSON value that refuses what has no single reading: duplicate keys, of which
+    //! `serde_json::Value` keeps the last, and numbers too large to be exact, which would make
+    //! different numbers equal.
 
     use std::fmt;
 
     use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
     use serde_json::{Map, Number, Value};
+
+    use super::MAX_JSON_INTEGER;
 
     pub(super) struct Strict(pub(super) Value);
 
@@ -212,18 +231,28 @@ mod strict_json {
             Ok(Value::Bool(value))
         }
 
-        fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+            if value.unsigned_abs() > MAX_JSON_INTEGER {
+                return Err(E::custom("an integer beyond ±(2^53 − 1)"));
+            }
             Ok(value.into())
         }
 
-        fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+            if value > MAX_JSON_INTEGER {
+                return Err(E::custom("an integer beyond ±(2^53 − 1)"));
+            }
             Ok(value.into())
         }
 
+        /// The one place with a float, because RFC 8785 defines numbers as IEEE 754 doubles. Reading
+        /// is correctly rounded and the canonical form shortest, so no machine's arithmetic enters.
         fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-            Number::from_f64(value)
+            let number = Number::from_f64(value);
+            number
+                .filter(|_| value.abs() <= 9_007_199_254_740_991.0)
                 .map(Value::Number)
-                .ok_or_else(|| E::custom("not finite"))
+                .ok_or_else(|| E::custom("a number beyond ±(2^53 − 1)"))
         }
 
         fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -256,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    fn keys(equivalence: &Equivalence) -> impl Fn(&str) -> Option<String> {
+    fn keys(equivalence: &Equivalence) -> impl Fn(&str) -> Option<String> + use<> {
         let maker = KeyMaker::compile(equivalence).unwrap();
         move |answer| {
             maker
@@ -277,6 +306,8 @@ mod tests {
             assert_eq!(key(same), expected, "{same:?}");
         }
         assert_ne!(key("Paris"), expected);
+        assert_eq!(key("STRASSE ΟΔΟΣ ẞ"), key("straße οδος ß"));
+        assert_eq!(key("e\u{200b}\u{301}"), key("É"));
         assert_eq!(key(" \u{200b}\n"), None);
     }
 
@@ -292,6 +323,24 @@ mod tests {
         assert_eq!(key("[{\"a\":1,\"a\":2}]"), None);
         assert_eq!(key("not json"), None);
         assert_eq!(key(&"[".repeat(100_000)), None);
+        assert_eq!(key("\"\\ud800\""), None);
+    }
+
+    #[test]
+    fn json_numbers_that_are_not_exact_have_no_key() {
+        let key = keys(&Equivalence::Json);
+        assert_eq!(key("0.30"), key("3e-1"));
+        assert_eq!(key("-0").as_deref(), Some("0"));
+        assert_eq!(key("9007199254740991").as_deref(), Some("9007199254740991"));
+        for inexact in [
+            "9007199254740993",
+            "-9007199254740993",
+            "100000000000000000001",
+            "[1e16]",
+            "1e400",
+        ] {
+            assert_eq!(key(inexact), None, "{inexact}");
+        }
     }
 
     #[test]
@@ -314,6 +363,28 @@ mod tests {
             take: Take::First,
         });
         assert_eq!(whole("a 42 b").as_deref(), Some("42"));
+    }
+
+    #[test]
+    fn regex_keys_are_text_and_an_empty_one_abstains() {
+        let key = keys(&Equivalence::Regex {
+            pattern: "(?i)answer:(.*)|none".to_owned(),
+            take: Take::First,
+        });
+        assert_eq!(key("Answer: Ｐaris ").as_deref(), Some("paris"));
+        assert_eq!(key("answer: \u{200b}"), None);
+        assert_eq!(key("none"), None, "the group took no part");
+    }
+
+    #[test]
+    fn more_matches_than_the_bound_have_no_last_one() {
+        let key = keys(&Equivalence::Regex {
+            pattern: "[0-9]".to_owned(),
+            take: Take::Last,
+        });
+        let most = "1 ".repeat(MAX_KEY_MATCHES - 1) + "2";
+        assert_eq!(key(&most).as_deref(), Some("2"));
+        assert_eq!(key(&(most + "3")), None);
     }
 
     #[test]

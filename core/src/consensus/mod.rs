@@ -2,8 +2,9 @@
 //!
 //! Votes are taken on equivalence [`Key`]s, never on what is shown, and committed in branch-index
 //! order, so that verdict, record and text do not depend on the order of arrival. The threshold is
-//! the exact decimal of the constitution. [`Tally::decision`] stops early only when no completion of
-//! the remaining votes can change whether, and on which class, the branches agree.
+//! the exact decimal of the constitution. [`Tally::decision`] stops early exactly when no completion
+//! of the remaining votes can change the outcome: whether the branches agree, on which class, and if
+//! not, why.
 //!
 //! ```
 //! use axiom_hive_core::consensus::{Ballot, Decision, KeyMaker, Tally, Vote};
@@ -22,5 +23,5 @@ mod decimal;
 mod key;
 mod vote;
 
-pub use key::{Key, KeyError, KeyMaker, MAX_KEY_PATTERN_BYTES};
+pub use key::{Key, KeyError, KeyMaker, MAX_KEY_MATCHES, MAX_KEY_PATTERN_BYTES};
 pub use vote::{Ballot, Decision, Disagreement, Tally, Vote};

@@ -47,15 +47,17 @@ pub enum Vote {
     Blocked,
 }
 
-/// Why there is no agreement.
+/// Why there is no agreement. Of several causes the first in this order is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disagreement {
-    /// No class can reach the threshold any more.
-    BelowThreshold,
-    /// Several classes reached it with the same count.
-    Tie,
-    /// Too few branches can still give an answer.
+    /// No branch gave an answer.
+    NoAnswer,
+    /// Too few branches gave an answer.
     TooFewValid,
+    /// No class reached the threshold.
+    BelowThreshold,
+    /// Several classes reached it with the same count, and a tie refuses.
+    Tie,
 }
 
 /// Where the vote stands.
@@ -68,7 +70,7 @@ pub enum Decision {
         /// Lowest branch index of the winning class.
         class: u32,
     },
-    /// No class wins, whatever the remaining votes are.
+    /// No class wins, for this reason, whatever the remaining votes are.
     Refused(Disagreement),
 }
 
@@ -168,14 +170,13 @@ impl Tally {
             .filter(move |class| class.first != leader.first)
     }
 
-    /// Where the vote stands. Counts only grow and at most `asked - committed` votes are to come, so
-    /// each inequality below is the worst completion for what it claims.
+    /// Where the vote stands: open exactly as long as two completions of the remaining votes would
+    /// end differently, in the class or in the cause. Counts only grow and at most
+    /// `asked - committed` votes are to come, so each inequality is the worst completion for what it
+    /// claims.
     #[must_use]
     pub fn decision(&self) -> Decision {
         let remaining = self.ballot.asked.saturating_sub(self.committed);
-        if self.ballot.quorum == Quorum::Valid && self.valid + remaining < self.ballot.min_valid {
-            return Decision::Refused(Disagreement::TooFewValid);
-        }
         if let Some(leader) = self.leading()
             && self.is_certain(leader, remaining)
         {
@@ -183,16 +184,52 @@ impl Tally {
                 class: leader.first,
             };
         }
-        let leader_count = self.leading().map_or(0, |class| class.count);
-        let best = leader_count + remaining;
-        if best == 0 || !self.reaches(best, self.valid + remaining) {
-            return Decision::Refused(Disagreement::BelowThreshold);
-        }
-        if remaining == 0 {
+        let refusal = if remaining == 0 {
+            Some(self.final_refusal())
+        } else {
+            self.early_refusal(remaining)
+        };
+        refusal.map_or(Decision::Open, Decision::Refused)
+    }
+
+    /// Why no class wins when all votes are in.
+    fn final_refusal(&self) -> Disagreement {
+        let leader = self.leading().map_or(0, |class| class.count);
+        if self.valid == 0 {
+            Disagreement::NoAnswer
+        } else if self.valid < self.least_valid() {
+            Disagreement::TooFewValid
+        } else if !self.reaches(leader, self.valid) {
+            Disagreement::BelowThreshold
+        } else {
             // The leader reaches the threshold and is not certain: an equal rival is all that is left.
-            return Decision::Refused(Disagreement::Tie);
+            Disagreement::Tie
         }
-        Decision::Open
+    }
+
+    /// Why no class can win any more, once that is certain. Not before a first answer: the remaining
+    /// branches may all fail, which is another cause.
+    fn early_refusal(&self, remaining: u32) -> Option<Disagreement> {
+        let most_valid = self.valid + remaining;
+        if self.valid == 0 {
+            None
+        } else if most_valid < self.least_valid() {
+            Some(Disagreement::TooFewValid)
+        } else if self.valid < self.least_valid() {
+            None
+        } else {
+            // The best for its share: every remaining vote goes to the leader.
+            let best = self.leading().map_or(0, |class| class.count) + remaining;
+            (!self.reaches(best, most_valid)).then_some(Disagreement::BelowThreshold)
+        }
+    }
+
+    /// How many branches must have given an answer.
+    fn least_valid(&self) -> u32 {
+        match self.ballot.quorum {
+            Quorum::All => 0,
+            Quorum::Valid => self.ballot.min_valid,
+        }
     }
 
     /// Whether `count` votes reach the threshold if `valid` branches gave an answer in the end.
@@ -210,7 +247,7 @@ impl Tally {
             return false;
         }
         // The worst for the number of answers: no remaining branch gives one.
-        if self.ballot.quorum == Quorum::Valid && self.valid < self.ballot.min_valid {
+        if self.valid < self.least_valid() {
             return false;
         }
         // Above one half, a class that reaches the threshold has no equal.

@@ -179,8 +179,9 @@ impl<'p> Deliberation<'p> {
                 // A winning class has an answer by definition; without its text nothing is shown.
                 None => (Reason::NoAgreement, None),
             },
-            Decision::Refused(cause) => self.disagreement(Some(cause)),
-            Decision::Open => self.disagreement(None),
+            Decision::Refused(cause) => self.disagreement(cause),
+            // Neither the machine nor replay ends an open vote without a stop event; nothing is shown.
+            Decision::Open => (Reason::NoAgreement, None),
         }
     }
 
@@ -201,35 +202,36 @@ impl<'p> Deliberation<'p> {
         Some((filtered, AnswerSource::AgreedValue))
     }
 
-    fn disagreement(
-        &self,
-        cause: Option<Disagreement>,
-    ) -> (Reason, Option<(Supervised, AnswerSource)>) {
-        let is = |kind| {
-            self.branches
-                .iter()
-                .filter(|branch| branch.result == kind)
-                .count()
-        };
-        let blocked = is(BranchResultKind::Blocked);
-        if is(BranchResultKind::Failed) == self.branches.len() {
-            return (Reason::RuntimeFailed, None);
-        }
-        if blocked > 0 && self.tally.valid() == 0 {
-            let is_budget = self.budget_blocks == blocked;
-            let reason = if is_budget {
-                Reason::BudgetSpent
-            } else {
-                Reason::PolicyWithheld
-            };
-            return (reason, None);
-        }
+    fn disagreement(&self, cause: Disagreement) -> (Reason, Option<(Supervised, AnswerSource)>) {
         let reason = match cause {
-            Some(Disagreement::Tie) => Reason::Tie,
-            Some(Disagreement::TooFewValid) => Reason::TooFewValid,
-            Some(Disagreement::BelowThreshold) | None => Reason::NoAgreement,
+            Disagreement::NoAnswer => self.no_answer(),
+            Disagreement::TooFewValid => Reason::TooFewValid,
+            Disagreement::BelowThreshold => Reason::NoAgreement,
+            Disagreement::Tie => Reason::Tie,
         };
-        (reason, self.fallback())
+        let is_disagreement = matches!(
+            reason,
+            Reason::TooFewValid | Reason::NoAgreement | Reason::Tie
+        );
+        (reason, is_disagreement.then(|| self.fallback()).flatten())
+    }
+
+    /// Why no branch gave an answer. The vote names this cause only when all votes are in.
+    fn no_answer(&self) -> Reason {
+        let count = |kind| {
+            let is = |branch: &&BranchRecord| branch.result == kind;
+            self.branches.iter().filter(is).count()
+        };
+        let blocked = count(BranchResultKind::Blocked);
+        if count(BranchResultKind::Failed) == self.branches.len() {
+            Reason::RuntimeFailed
+        } else if blocked == 0 {
+            Reason::NoAgreement
+        } else if self.budget_blocks == blocked {
+            Reason::BudgetSpent
+        } else {
+            Reason::PolicyWithheld
+        }
     }
 
     fn fallback(&self) -> Option<(Supervised, AnswerSource)> {

@@ -1,146 +1,31 @@
 //! The state machine: events in, commands out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::interceptor::Supervised;
 use crate::record::{
-    Body, BuildRef, ContainmentRecord, Label, MissingSalt, Observed, ObservedIntent, Outcome,
+    Body, Label, MAX_INTEGER, MAX_PAYLOAD_BYTES, MissingSalt, Observed, ObservedIntent, Outcome,
     Payload, Reason, Record, StopEvent, Usage,
 };
 
 use super::deliberation::{BranchResult, Deliberation};
 use super::prepared::{Prepared, Task};
+use super::protocol::{
+    Acknowledged, Command, Done, Entry, Event, IntentBy, MAX_DETAIL_BYTES, ObservedParts, OutOfTurn,
+};
 use super::release::{ReleaseError, Released};
 use super::{OutcomeKind, branch_seed};
-
-/// What happens to the machine.
-#[derive(Debug)]
-pub enum Event {
-    /// The appended record is durable.
-    Acknowledged(Acknowledged),
-    /// A started branch ended.
-    BranchFinished {
-        /// Which one.
-        index: u32,
-        /// With what.
-        result: BranchResult,
-    },
-    /// The answer to [`Command::Observe`].
-    Observed(ObservedParts),
-    /// The task's deadline passed.
-    Deadline,
-    /// A user or a signal asks for the end.
-    Cancel,
-    /// Containment could not be established or was lost.
-    ContainmentLost,
-}
-
-/// The ledger's answer to an append.
-#[derive(Debug)]
-pub struct Acknowledged {
-    /// The record that fills the slot: ours, or an earlier one.
-    pub record: Record,
-    /// The slot was filled before; ours was not appended.
-    pub existing: bool,
-    /// For an existing record with an answer: that payload.
-    pub answer: Option<Payload>,
-}
-
-/// What the driver saw; the machine adds what it knows itself.
-#[derive(Debug)]
-pub struct ObservedParts {
-    /// The build that decides.
-    pub build: BuildRef,
-    /// First runtime call, milliseconds since the Unix epoch.
-    pub started_unix_ms: u64,
-    /// Now, milliseconds since the Unix epoch.
-    pub ended_unix_ms: u64,
-    /// What confined the runtime.
-    pub containment: ContainmentRecord,
-    /// Sums over the branches.
-    pub usage: Option<Usage>,
-    /// Detail for the authorised; at most 64 KiB are kept.
-    pub detail: Option<Vec<u8>>,
-}
-
-const MAX_DETAIL_BYTES: usize = 64 * 1024;
-
-/// What the driver has to do, in this order.
-#[derive(Debug)]
-pub enum Command {
-    /// Append this, and report the acknowledgement.
-    Append(Entry),
-    /// Start this branch, and report its end.
-    StartBranch {
-        /// Counted from 0.
-        index: u32,
-        /// Its own seed.
-        seed: u64,
-        /// What the runtime gets.
-        prompt: Arc<str>,
-    },
-    /// End every branch that still runs; their results no longer count.
-    StopBranches,
-    /// Report what was observed.
-    Observe,
-    /// It is over.
-    Done(Done),
-}
-
-/// A record with its payloads: one append, one sync.
-#[derive(Debug)]
-pub struct Entry {
-    /// The record.
-    pub record: Record,
-    /// What its commitments stand for.
-    pub payloads: Vec<Payload>,
-}
-
-/// The end of an attempt.
-#[derive(Debug)]
-pub struct Done {
-    /// The record that ends the task: ours, or an earlier one.
-    pub record: Record,
-    /// Whether it is an earlier one.
-    pub existing: bool,
-    /// The text that may be shown, if any.
-    pub released: Option<Released>,
-}
-
-/// Who appends the intent.
-#[derive(Debug, Clone)]
-pub enum IntentBy {
-    /// This machine.
-    Machine(ObservedIntent),
-    /// An operator did; its record was verified.
-    Operator,
-}
-
-/// An event that cannot happen now, or an answer of the ledger that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OutOfTurn {
-    /// The driver broke the protocol.
-    #[error("the event {event} must not come while the supervisor is {state}")]
-    Event {
-        /// What came.
-        event: &'static str,
-        /// Where the machine was.
-        state: &'static str,
-    },
-    /// The stored record cannot be released.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
-    /// Recorded salts that lack one.
-    #[error(transparent)]
-    Salt(#[from] MissingSalt),
-}
 
 enum State {
     AwaitIntent,
     Deliberate,
     AwaitObserved,
-    AwaitTerminal { answer: Option<Supervised> },
+    AwaitTerminal {
+        /// What was appended.
+        record: Box<Record>,
+        answer: Option<Supervised>,
+    },
     Done,
 }
 
@@ -163,12 +48,15 @@ pub struct Supervisor<'p> {
     /// Taken when it concludes.
     deliberation: Option<Deliberation<'p>>,
     prompt: Arc<str>,
+    /// What the intent must say, whoever appends it.
+    intent: Body,
     state: State,
     asked: u32,
     started: u32,
+    /// Branches that were started and have not reported their end.
+    running: BTreeSet<u32>,
     /// Branches that finished out of index order.
     waiting: BTreeMap<u32, BranchResult>,
-    finished: u32,
     committed: u32,
     stop: Option<StopEvent>,
     /// Whether a failed runtime ends the task, or only this attempt.
@@ -186,27 +74,37 @@ impl<'p> Supervisor<'p> {
     ) -> Result<(Self, Vec<Command>), OutOfTurn> {
         let deliberation = Deliberation::new(prepared, task)?;
         let measured = &deliberation.measured;
-        let entry = match intent {
-            IntentBy::Machine(observed) => Some(intent_entry(&deliberation, observed)),
-            IntentBy::Operator => None,
+        let (body, acknowledged) = match intent {
+            IntentBy::Machine(observed) => (intent_body(&deliberation, observed), None),
+            IntentBy::Operator(record) => {
+                let Body::Intent { observed, .. } = &record.body else {
+                    return Err(OutOfTurn::OtherIntent);
+                };
+                (intent_body(&deliberation, observed.clone()), Some(record))
+            }
+        };
+        let entry = Entry {
+            record: Record::new(body.clone()),
+            payloads: intent_payloads(&deliberation),
         };
         let mut machine = Self {
             task,
             prepared,
             prompt: Arc::from(measured.runtime_prompt.as_str()),
+            intent: body,
             asked: measured.ballot.asked,
             deliberation: Some(deliberation),
             state: State::AwaitIntent,
             started: 0,
+            running: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            finished: 0,
             committed: 0,
             stop: None,
             failure_is_final,
         };
-        let commands = match entry {
-            Some(entry) => vec![Command::Append(entry)],
-            None => machine.begin(),
+        let commands = match acknowledged {
+            None => vec![Command::Append(entry)],
+            Some(record) => machine.intent_acknowledged(&record)?,
         };
         Ok((machine, commands))
     }
@@ -215,38 +113,31 @@ impl<'p> Supervisor<'p> {
     pub fn handle(&mut self, event: Event) -> Result<Vec<Command>, OutOfTurn> {
         match (event, &self.state) {
             (Event::Acknowledged(acknowledged), State::AwaitIntent) => {
-                self.intent_acknowledged(&acknowledged)
+                self.intent_acknowledged(&acknowledged.record)
             }
             (Event::Acknowledged(acknowledged), State::AwaitTerminal { .. }) => {
                 self.terminal_acknowledged(acknowledged)
             }
-            (Event::BranchFinished { index, result }, State::Deliberate) => {
+            (Event::BranchFinished { index, result }, _) if self.running.contains(&index) => {
                 self.branch_finished(index, result)
-            }
-            // A branch that ends after the decision does not count.
-            (Event::BranchFinished { .. }, _) => {
-                self.finished += 1;
-                Ok(Vec::new())
             }
             (Event::Observed(parts), State::AwaitObserved) => self.observed(parts),
             (Event::Deadline, _) => Ok(self.stopped(StopEvent::Deadline)),
             (Event::Cancel, _) => Ok(self.stopped(StopEvent::Cancel)),
             (Event::ContainmentLost, _) => Ok(self.stopped(StopEvent::Containment)),
             (event, state) => Err(OutOfTurn::Event {
-                event: name(&event),
+                event: event.name(),
                 state: state.name(),
             }),
         }
     }
 
-    fn intent_acknowledged(&mut self, ack: &Acknowledged) -> Result<Vec<Command>, OutOfTurn> {
-        let is_ours = ack.record.task() == Some(&self.task.reference)
-            && matches!(ack.record.body, Body::Intent { .. });
-        if is_ours {
-            Ok(self.begin())
-        } else {
-            Err(ReleaseError::OtherTask.into())
+    /// An intent that says the same may be an earlier append of this run whose answer was lost.
+    fn intent_acknowledged(&mut self, record: &Record) -> Result<Vec<Command>, OutOfTurn> {
+        if !is_same_intent(&record.body, &self.intent) {
+            return Err(OutOfTurn::OtherIntent);
         }
+        Ok(self.begin())
     }
 
     fn begin(&mut self) -> Vec<Command> {
@@ -265,9 +156,9 @@ impl<'p> Supervisor<'p> {
 
     /// Branches in flight are bounded; a branch that waits for an earlier one no longer runs.
     fn start_branches(&mut self) -> Vec<Command> {
-        let limit = self.prepared.constitution.supervisor.max_parallel_branches;
+        let limit = self.prepared.constitution.supervisor.max_parallel_branches as usize;
         let mut commands = Vec::new();
-        while self.started < self.asked && self.started - self.finished < limit {
+        while self.started < self.asked && self.running.len() < limit {
             let index = self.started;
             let digest = &self.prepared.reference.digest;
             let seed = branch_seed(
@@ -281,6 +172,7 @@ impl<'p> Supervisor<'p> {
                 seed,
                 prompt: Arc::clone(&self.prompt),
             });
+            self.running.insert(index);
             self.started += 1;
         }
         commands
@@ -291,15 +183,11 @@ impl<'p> Supervisor<'p> {
         index: u32,
         result: BranchResult,
     ) -> Result<Vec<Command>, OutOfTurn> {
-        let is_new =
-            index < self.started && index >= self.committed && !self.waiting.contains_key(&index);
-        if !is_new {
-            return Err(OutOfTurn::Event {
-                event: "BranchFinished",
-                state: self.state.name(),
-            });
+        self.running.remove(&index);
+        if !matches!(self.state, State::Deliberate) {
+            // A branch that ends after the decision does not count.
+            return Ok(Vec::new());
         }
-        self.finished += 1;
         self.waiting.insert(index, result);
         if let Some(deliberation) = &mut self.deliberation {
             while !deliberation.is_settled()
@@ -333,7 +221,7 @@ impl<'p> Supervisor<'p> {
     fn end_deliberation(&mut self) -> Vec<Command> {
         self.state = State::AwaitObserved;
         let mut commands = Vec::new();
-        if self.started > self.finished {
+        if !self.running.is_empty() {
             commands.push(Command::StopBranches);
         }
         commands.push(Command::Observe);
@@ -356,7 +244,7 @@ impl<'p> Supervisor<'p> {
                 started_unix_ms: parts.started_unix_ms,
                 ended_unix_ms: parts.ended_unix_ms,
                 containment: parts.containment,
-                usage: parts.usage,
+                usage: parts.usage.map(bounded),
                 surplus_branches: self.started - self.committed,
                 stopped_by: self.stop,
                 detail: detail.as_ref().map(Payload::commitment),
@@ -366,6 +254,7 @@ impl<'p> Supervisor<'p> {
         verdict.payloads.extend(detail);
         let record = Record::new(self.body(outcome));
         self.state = State::AwaitTerminal {
+            record: Box::new(record.clone()),
             answer: verdict.answer,
         };
         Ok(vec![Command::Append(Entry {
@@ -391,54 +280,60 @@ impl<'p> Supervisor<'p> {
         OutcomeKind::of(reason).body(outcome)
     }
 
+    /// The only place where a text of this run becomes a [`Released`].
     fn terminal_acknowledged(&mut self, ack: Acknowledged) -> Result<Vec<Command>, OutOfTurn> {
-        let State::AwaitTerminal { answer } = std::mem::replace(&mut self.state, State::Done)
+        let State::AwaitTerminal {
+            record: appended,
+            answer,
+        } = std::mem::replace(&mut self.state, State::Done)
         else {
             return Ok(Vec::new());
         };
-        let uid = &self.task.reference.uid;
         let Acknowledged {
             record,
             existing,
             answer: stored,
         } = ack;
-        let released = if existing {
+        let done = if existing {
             // Our own text is discarded: what is recorded is what is shown.
-            Released::stored(&record, uid, stored.as_ref())?
-        } else {
+            self.existing(record, stored.as_ref(), &appended)?
+        } else if record == *appended {
             let answer_record = record.outcome().and_then(|o| o.decided.answer.as_ref());
-            answer
+            let released = answer
                 .zip(answer_record)
-                .map(|(text, answer)| Released::own(&text, answer))
+                .map(|(text, answer)| Released::own(&text, answer));
+            Done {
+                record,
+                existing,
+                released,
+            }
+        } else {
+            return Err(OutOfTurn::OtherRecord);
         };
-        Ok(vec![Command::Done(Done {
-            record,
-            existing,
-            released,
-        })])
+        Ok(vec![Command::Done(done)])
     }
-}
 
-/// The end of a task that ended before: its recorded text, checked against its record.
-impl Done {
-    /// From the terminal record that fills the task's slot and the payload of its answer.
-    pub fn stored(
+    fn existing(
+        &self,
         record: Record,
-        uid: &str,
         answer: Option<&Payload>,
-    ) -> Result<Self, ReleaseError> {
-        let released = Released::stored(&record, uid, answer)?;
-        Ok(Self {
+        appended: &Record,
+    ) -> Result<Done, ReleaseError> {
+        if record.is_terminal() || record.slot() != appended.slot() {
+            return Done::stored(record, &self.task.reference.uid, answer);
+        }
+        // A failed attempt that was recorded before; no text belongs to it.
+        Ok(Done {
             record,
             existing: true,
-            released,
+            released: None,
         })
     }
 }
 
-fn intent_entry(deliberation: &Deliberation<'_>, observed: ObservedIntent) -> Entry {
+fn intent_body(deliberation: &Deliberation<'_>, observed: ObservedIntent) -> Body {
     let measured = &deliberation.measured;
-    let record = Record::new(Body::Intent {
+    Body::Intent {
         task: deliberation.task.reference.clone(),
         constitution: deliberation.prepared.reference.clone(),
         spec: measured.spec,
@@ -446,21 +341,36 @@ fn intent_entry(deliberation: &Deliberation<'_>, observed: ObservedIntent) -> En
         task_text: measured.task.commitment(),
         prompt: measured.prompt.commitment(),
         observed,
-    });
+    }
+}
+
+/// A prompt that is too long for a payload is refused anyway; it is committed to and not kept.
+fn intent_payloads(deliberation: &Deliberation<'_>) -> Vec<Payload> {
+    let measured = &deliberation.measured;
     let mut payloads = vec![measured.runtime.clone(), measured.task.clone()];
     if deliberation.prepared.constitution.ledger.keep_prompt {
         payloads.push(measured.prompt.clone());
     }
-    Entry { record, payloads }
+    payloads.retain(|payload| payload.bytes.len() <= MAX_PAYLOAD_BYTES);
+    payloads
 }
 
-fn name(event: &Event) -> &'static str {
-    match event {
-        Event::Acknowledged(_) => "Acknowledged",
-        Event::BranchFinished { .. } => "BranchFinished",
-        Event::Observed(_) => "Observed",
-        Event::Deadline => "Deadline",
-        Event::Cancel => "Cancel",
-        Event::ContainmentLost => "ContainmentLost",
+/// Whether two intents say the same; what was observed may differ.
+fn is_same_intent(one: &Body, other: &Body) -> bool {
+    let (mut one, mut other) = (one.clone(), other.clone());
+    let (Body::Intent { observed: a, .. }, Body::Intent { observed: b, .. }) =
+        (&mut one, &mut other)
+    else {
+        return false;
+    };
+    a.clone_from(b);
+    one == other
+}
+
+fn bounded(usage: Usage) -> Usage {
+    Usage {
+        prompt_tokens: usage.prompt_tokens.min(MAX_INTEGER),
+        completion_tokens: usage.completion_tokens.min(MAX_INTEGER),
+        branch_ms: usage.branch_ms.min(MAX_INTEGER),
     }
 }

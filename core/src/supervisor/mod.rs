@@ -15,25 +15,42 @@
 //! exists only after its terminal record is; branches count in index order, whatever order they
 //! finish in; time enters only as the events `Deadline` and `Cancel`.
 //!
-//! Nobody else can make a released text:
+//! Nobody else can make a released text, nor the supervised text it comes from:
+//!
+//! ```compile_fail,E0451
+//! use axiom_hive_core::record::AnswerSource;
+//! use axiom_hive_core::supervisor::Released;
+//! let text = Released { text: String::from("unsupervised"), source: AnswerSource::BranchText };
+//! ```
 //!
 //! ```compile_fail
+//! use axiom_hive_core::interceptor::Supervised;
+//! let text = Supervised { text: String::from("unfiltered"), findings: Default::default() };
+//! ```
+//!
+//! ```compile_fail,E0624
+//! use axiom_hive_core::interceptor::Supervised;
+//! use axiom_hive_core::record::AnswerRecord;
 //! use axiom_hive_core::supervisor::Released;
-//! let text = Released { text: "unsupervised".to_owned(), source: todo!() };
+//! fn release_without_a_record(text: &Supervised, answer: &AnswerRecord) -> Released {
+//!     Released::own(text, answer)
+//! }
 //! ```
 
 mod deliberation;
 mod machine;
 mod prepared;
+mod protocol;
 mod release;
 mod replay;
 mod seed;
 
 pub use deliberation::{BranchResult, Deliberation, Verdict};
-pub use machine::{
-    Acknowledged, Command, Done, Entry, Event, IntentBy, ObservedParts, OutOfTurn, Supervisor,
-};
+pub use machine::Supervisor;
 pub use prepared::{PrepareError, Prepared, Task};
+pub use protocol::{
+    Acknowledged, Command, Done, Entry, Event, IntentBy, MAX_DETAIL_BYTES, ObservedParts, OutOfTurn,
+};
 pub use release::{ReleaseError, Released};
 pub use replay::{ReplayError, interrupted, replay};
 pub use seed::branch_seed;

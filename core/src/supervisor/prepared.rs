@@ -1,9 +1,9 @@
 //! A constitution ready to decide, and a task measured against it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::consensus::{Ballot, KeyError, KeyMaker};
-use crate::constitution::{Constitution, PromptScreening, Violation};
+use crate::constitution::{Constitution, PromptScreening, Quorum, Violation};
 use crate::digest::Digest;
 use crate::interceptor::{HashKey, RuleSet, Verdict, intercept};
 use crate::record::{
@@ -92,16 +92,15 @@ pub(super) fn measure(prepared: &Prepared, task: &Task) -> Result<Measured, Miss
         branches,
     } = &task.spec;
     let policy = &prepared.constitution.supervisor;
-    let runtime_json = canonical(&json!(runtime));
-    let task_json = canonical(&json!({"runtime": runtime, "branches": branches}));
-    let prompt_payload = Payload::new(Label::PROMPT, &task.salts, prompt.clone().into_bytes())?;
-    let runtime_payload = Payload::new(Label::RUNTIME, &task.salts, runtime_json)?;
-    let task_payload = Payload::new(Label::TASK, &task.salts, task_json)?;
+    let new = |label, bytes| Payload::new(label, &task.salts, bytes);
+    let prompt_payload = new(Label::PROMPT, prompt.clone().into_bytes())?;
+    let runtime_payload = new(Label::RUNTIME, canonical(&json!(runtime)))?;
+    let task_payload = new(Label::TASK, canonical(&without_prompt(&task.spec)))?;
     let runtime_ref = RuntimeRef {
         kind: runtime.kind(),
         spec: runtime_payload.commitment(),
     };
-    let spec = spec_digest(prompt_payload.commitment(), runtime_ref.spec, *branches);
+    let spec = spec_digest(&task.spec, prompt_payload.commitment(), runtime_ref.spec);
     let asked = branches.unwrap_or(policy.max_branches);
     let size_refusal = refusal(prepared, &task.spec, asked);
     let mut measured = Measured {
@@ -134,8 +133,13 @@ fn refusal(prepared: &Prepared, spec: &TaskSpec, asked: u32) -> Option<Reason> {
     if spec.prompt.len() > supervisor.max_prompt_bytes as usize {
         return Some(Reason::PromptTooLong);
     }
+    // A task that asks for fewer branches than must give an answer could never be answered.
+    let least = match supervisor.quorum {
+        Quorum::All => 1,
+        Quorum::Valid => supervisor.min_valid_branches.unwrap_or(1).max(1),
+    };
     let is_allowed = runtime.kinds.contains(&spec.runtime.kind())
-        && (1..=supervisor.max_branches).contains(&asked);
+        && (least..=supervisor.max_branches).contains(&asked);
     if is_allowed {
         None
     } else {
@@ -160,15 +164,26 @@ fn screen(prepared: &Prepared, task: &Task, measured: &mut Measured) {
     }
 }
 
-/// SHA-256 of the canonical spec with prompt and runtime replaced by their commitments.
-fn spec_digest(prompt: Commitment, runtime: Commitment, branches: Option<u32>) -> Digest {
-    Digest::of(&canonical(
-        &json!({"prompt": prompt, "runtime": runtime, "branches": branches}),
-    ))
+/// The `task` payload: the spec without the prompt, which is a payload of its own.
+fn without_prompt(spec: &TaskSpec) -> Value {
+    let mut value = json!(spec);
+    if let Value::Object(fields) = &mut value {
+        fields.remove("prompt");
+    }
+    value
+}
+
+/// SHA-256 of the canonical spec with prompt and runtime replaced by their commitments. A field that
+/// is absent stays absent, so that a new optional field never changes an old digest.
+fn spec_digest(spec: &TaskSpec, prompt: Commitment, runtime: Commitment) -> Digest {
+    let mut value = json!(spec);
+    value["prompt"] = json!(prompt);
+    value["runtime"] = json!(runtime);
+    Digest::of(&canonical(&value))
 }
 
 /// RFC 8785 bytes. Every value here is made of strings, integers, arrays and objects, for which
 /// encoding cannot fail; an empty text would still be committed to and never matched.
-fn canonical(value: &serde_json::Value) -> Vec<u8> {
+fn canonical(value: &Value) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value).unwrap_or_default()
 }

@@ -21,6 +21,12 @@ pub enum ReplayError {
     /// Only the end of an attempt was decided.
     #[error("only a record that ends an attempt can be replayed; this one is of another kind")]
     NotAnOutcome,
+    /// The intent given is not the one of this record.
+    #[error("the intent must be that of the same attempt, with the same task and constitution")]
+    OtherIntent,
+    /// The recorded branches decide earlier, or not yet.
+    #[error("the recorded branches must be those that the decision needed, no more and no fewer")]
+    OtherBranches,
     /// A payload was erased, was never kept, or is lost.
     #[error("the payload {0} ({1}) is not there: erased, not kept, or lost")]
     Missing(Label, Commitment),
@@ -51,6 +57,7 @@ pub fn replay(
 ) -> Result<Decided, ReplayError> {
     let outcome = record.outcome().ok_or(ReplayError::NotAnOutcome)?;
     let decided = &outcome.decided;
+    check_intent(intent, outcome)?;
     let prepared = Prepared::new(constitution.clone())?;
     if prepared.reference != decided.constitution {
         return Err(ReplayError::OtherConstitution);
@@ -70,7 +77,24 @@ pub fn replay(
     };
     let mut deliberation = Deliberation::new(&prepared, &task)?;
     for result in results {
+        if deliberation.is_settled() {
+            return Err(ReplayError::OtherBranches);
+        }
         deliberation.commit(result)?;
+    }
+    // A decision ends the deliberation, or a stop event while it is open. Only a task that is
+    // refused may be both: stopped while its intent was written.
+    let (is_settled, is_stopped) = (
+        deliberation.is_settled(),
+        outcome.observed.stopped_by.is_some(),
+    );
+    let is_end = if is_stopped {
+        !is_settled || deliberation.committed() == 0
+    } else {
+        is_settled
+    };
+    if !is_end {
+        return Err(ReplayError::OtherBranches);
     }
     let verdict = deliberation.conclude(outcome.observed.stopped_by)?;
     if verdict.decided == *decided {
@@ -78,6 +102,27 @@ pub fn replay(
     } else {
         Err(ReplayError::Differs(Box::new(verdict.decided)))
     }
+}
+
+fn check_intent(intent: &Record, outcome: &Outcome) -> Result<(), ReplayError> {
+    let Body::Intent {
+        task,
+        constitution,
+        spec,
+        runtime,
+        prompt,
+        ..
+    } = &intent.body
+    else {
+        return Err(ReplayError::OtherIntent);
+    };
+    let decided = &outcome.decided;
+    let is_same = *task == outcome.task
+        && *constitution == decided.constitution
+        && *spec == decided.spec
+        && *runtime == decided.runtime
+        && *prompt == decided.prompt;
+    is_same.then_some(()).ok_or(ReplayError::OtherIntent)
 }
 
 struct Found<'a, F> {
@@ -112,7 +157,7 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
 
     fn spec(&mut self, intent: &Record, decided: &Decided) -> Result<TaskSpec, ReplayError> {
         let Body::Intent { task_text, .. } = &intent.body else {
-            return Err(ReplayError::NotAnOutcome);
+            return Err(ReplayError::OtherIntent);
         };
         let prompt = self.text(Label::PROMPT, decided.prompt)?;
         self.get(Label::RUNTIME, decided.runtime.spec)?;
@@ -138,9 +183,13 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
         Ok(results)
     }
 
-    /// The key of the `hash` action. Without an answer no text depends on it.
+    /// The key of the `hash` action. Without an answer no text depends on it; salts stand in for
+    /// those of an answer that the record does not have, so that a decision with one differs.
     fn answer(&mut self, decided: &Decided) -> Result<HashKey, ReplayError> {
         let Some(answer) = &decided.answer else {
+            for label in [Label::ANSWER, Label::HASH_KEY] {
+                self.salts.insert(label, Salt([0; 32]));
+            }
             return Ok(HashKey([0; 32]));
         };
         self.get(Label::ANSWER, answer.text)?;
