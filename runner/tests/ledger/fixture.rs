@@ -101,6 +101,7 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
         task: task(uid, attempt),
         constitution: constitution(0).0,
         spec: Digest::of(uid.as_bytes()),
+        runtime: runtime(),
         task_text: text.commitment(),
         prompt: prompt.commitment(),
         observed: ObservedIntent {
@@ -112,6 +113,13 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
     (record, vec![text, prompt])
 }
 
+fn runtime() -> RuntimeRef {
+    RuntimeRef {
+        kind: RuntimeKind::Echo,
+        spec: Commitment([3; 32]),
+    }
+}
+
 /// The outcome of a run that died.
 pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
     Outcome {
@@ -119,10 +127,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
         decided: Decided {
             constitution: constitution(0).0,
             spec: Digest::of(uid.as_bytes()),
-            runtime: RuntimeRef {
-                kind: RuntimeKind::Echo,
-                spec: Commitment([3; 32]),
-            },
+            runtime: runtime(),
             prompt: intent(uid, attempt).1[1].commitment(),
             prompt_findings: None,
             reason: Reason::Interrupted,
