@@ -36,6 +36,20 @@ pub(super) struct Stop {
     pub is_tail: bool,
 }
 
+/// The key that the log's first segment names; `None` when that cannot be read.
+pub(super) fn first_key(storage: &dyn Storage) -> Result<Option<VerifyingKey>, LedgerError> {
+    let path = segment_path(0);
+    let failed = || io_error(format!("read {path}"));
+    let length = storage.length(&path).map_err(failed())?.unwrap_or(0);
+    if length == 0 {
+        return Ok(None);
+    }
+    let start = length.min(MAX_SEGMENT_HEADER_BYTES as u64) as usize;
+    let bytes = storage.read_at(&path, 0, start).map_err(failed())?;
+    let header = SegmentHeader::decode(&bytes).ok();
+    Ok(header.and_then(|(header, _)| header.vkey.parse().ok()))
+}
+
 /// What was read.
 #[derive(Default)]
 pub(super) struct Blocks {

@@ -98,8 +98,23 @@ pub fn verify_on(
         depth,
         ..Verifier::default()
     };
+    // Before the log: a writer that is at work moves the log first, then heads and pin.
+    let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
+    let pin = match (trust, blocks::first_key(storage)?) {
+        (Trust::Pin(keys), Some(key)) if keys.verifying_key(key.name())?.is_some() => {
+            Some(keys.pin(key.name())?)
+        }
+        _ => None,
+    };
     let blocks = verifier.read(storage)?;
-    verifier.check_log(storage, &blocks, trust)
+    verifier.check_log(storage, &blocks, &Anchors { heads, pin, trust })
+}
+
+/// What the log is held against.
+struct Anchors<'a> {
+    heads: Slots,
+    pin: Option<Slots>,
+    trust: Trust<'a>,
 }
 
 /// What was gathered from the batches, in their order.
@@ -207,7 +222,7 @@ impl Verifier {
         mut self,
         storage: &dyn Storage,
         blocks: &Blocks,
-        trust: Trust<'_>,
+        anchors: &Anchors<'_>,
     ) -> Result<VerifyReport, LedgerError> {
         let size = self.tree.size();
         let mut report = VerifyReport {
@@ -228,14 +243,13 @@ impl Verifier {
             }
         }
         if let Some(key) = &blocks.key {
-            let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
-            self.check_slots(&heads, "", key);
+            self.check_slots(&anchors.heads, "", key);
             // Damage to the last frames is a crash's trace only while no head covers them.
-            if heads.newest().is_some_and(|head| head.size > size) {
+            if anchors.heads.newest().is_some_and(|head| head.size > size) {
                 self.problems.extend(report.tail.take());
             }
             self.check_last_frame(key, report.root);
-            report.authenticated = self.authenticate(key, trust)?;
+            report.authenticated = self.authenticate(key, anchors)?;
         }
         if self.depth == Depth::Records && !self.is_damaged {
             report.payloads = self.history.payloads(&mut self.problems);
@@ -280,11 +294,15 @@ impl Verifier {
     }
 
     /// Whether whoever the caller trusts vouches for this log.
-    fn authenticate(&mut self, key: &VerifyingKey, trust: Trust<'_>) -> Result<bool, LedgerError> {
+    fn authenticate(
+        &mut self,
+        key: &VerifyingKey,
+        anchors: &Anchors<'_>,
+    ) -> Result<bool, LedgerError> {
         let other = |expected: &VerifyingKey| {
             Problem::of_file("log", format!("the log is of {key}, not of {expected}"))
         };
-        match trust {
+        match anchors.trust {
             Trust::Nothing => Ok(false),
             Trust::Key(expected) => {
                 if key != expected {
@@ -293,14 +311,15 @@ impl Verifier {
                 Ok(key == expected)
             }
             Trust::Pin(keys) => {
-                let Some(pinned) = keys.verifying_key(key.name())? else {
+                let pinned = keys.verifying_key(key.name())?;
+                let Some((pinned, pin)) = pinned.zip(anchors.pin.as_ref()) else {
                     return Ok(false);
                 };
                 if pinned != *key {
                     self.problems.push(other(&pinned));
                     return Ok(false);
                 }
-                self.check_slots(&keys.pin(key.name())?, "keys/", key);
+                self.check_slots(pin, "keys/", key);
                 Ok(true)
             }
         }
