@@ -10,7 +10,7 @@ demo: ## the main job on a real small language model (DEMO_MODEL=markov: a tiny 
 	@sh tests/demo/demo.sh
 
 test: ## all tests of the workspace, with the counts of the column "test" in tests/budget.toml
-	@sh tests/bootstrap.sh rust
+	@sh tests/bootstrap.sh rust python
 	@sh tests/run.sh test
 
 e2e: ## lint, larger counts, fuzzing, foreign tools, the demo
@@ -18,7 +18,7 @@ e2e: ## lint, larger counts, fuzzing, foreign tools, the demo
 	@sh tests/e2e.sh
 
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
-	@sh tests/bootstrap.sh rust
+	@sh tests/bootstrap.sh rust python
 	@sh tests/soak.sh
 
 bench: ## speed of interceptor, append and verify, next to the bare operations

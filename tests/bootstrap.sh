@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a target needs, or says precisely what to install.
 #
-#   sh tests/bootstrap.sh NEED…     NEED: rust, demo, go, deny, fuzz
+#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, deny, fuzz
 #
 # As root on a Debian-like machine missing packages are installed by apt-get; elsewhere the command
 # to type is printed and the script fails. Tools of our own go below .cache/tools, nowhere else.
@@ -70,6 +70,11 @@ need_rust() {
     die "Rust $RUST_VERSION is missing: install rustup (Debian 13 and later: sudo apt-get install rustup; elsewhere: https://rustup.rs), then run the same command again"
 }
 
+# The default runtime is a Python package; tests run it.
+need_python() {
+    have python3 || packages python3
+}
+
 need_demo() {
     missing=
     have curl || missing="$missing curl"
@@ -110,10 +115,11 @@ mkdir -p .cache/tools/bin
 for need in "$@"; do
     case $need in
     rust) need_rust ;;
+    python) need_python ;;
     demo) need_demo ;;
     go) need_go ;;
     deny) need_rust && cargo_tool cargo-deny "$CARGO_DENY_VERSION" ;;
     fuzz) need_rust && cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION" ;;
-    *) die "unknown need: $need (one of rust, demo, go, deny, fuzz)" ;;
+    *) die "unknown need: $need (one of rust, python, demo, go, deny, fuzz)" ;;
     esac
 done

@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 export PATH="$HOME/.cargo/bin:$PWD/.cache/tools/bin:$PATH"
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 sh tests/bootstrap.sh deny
 cargo deny --locked check --hide-inclusion-graph bans licenses sources

@@ -6,4 +6,5 @@ set -eu
 cd "$(dirname "$0")/.."
 export PATH="$HOME/.cargo/bin:$PATH"
 eval "$(sh tests/budget.sh "${1:?COLUMN: test or e2e}")"
-exec cargo test --workspace --locked
+# The kill tests need the named crash points, which no ordinary build has.
+exec cargo test --workspace --locked --features axiom_hive_runner/crash-points

@@ -87,6 +87,12 @@ const FORBIDDEN_WORDS: &[(&str, &str)] = &[
     ("f64", "a decision has no floats"),
 ];
 
+/// Where a forbidden word may stand all the same.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // RFC 8785 defines a number of JSON as a double: one is read and written, never computed with.
+    ("consensus/key.rs", "f64"),
+];
+
 #[test]
 fn core_links_only_listed_crates() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
@@ -130,7 +136,10 @@ fn core_names_nothing_impure() {
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, line) in code_lines(&text) {
             for (word, reason) in FORBIDDEN_WORDS {
-                if contains_word(line, word) {
+                let is_excepted = EXCEPTIONS
+                    .iter()
+                    .any(|(path, excepted)| file.ends_with(path) && excepted == word);
+                if !is_excepted && contains_word(line, word) {
                     findings.push(format!("{}:{number}: `{word}`: {reason}", file.display()));
                 }
             }

@@ -11,8 +11,14 @@ use axiom_hive_core::interceptor::{
 use libfuzzer_sys::fuzz_target;
 
 static RULES: LazyLock<RuleSet> = LazyLock::new(|| {
-    let rules = RuleSet::compile(&Policy::default(), &InterceptorPolicy::default(), LATEST_CATALOGUE);
-    rules.unwrap_or_else(|errors| panic!("the default rules do not compile: {} errors", errors.len()))
+    let rules = RuleSet::compile(
+        &Policy::default(),
+        &InterceptorPolicy::default(),
+        LATEST_CATALOGUE,
+    );
+    rules.unwrap_or_else(|errors| {
+        panic!("the default rules do not compile: {} errors", errors.len())
+    })
 });
 
 fn filter<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (String, Report) {
@@ -31,7 +37,10 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
     let even = filter(text.chunks(usize::from(size).max(1)));
     assert_eq!(even, (whole.clone(), report.clone()));
     let (left, right) = text.split_at(usize::from(split).min(text.len()));
-    assert_eq!(filter([left, right].into_iter()), (whole.clone(), report.clone()));
+    assert_eq!(
+        filter([left, right].into_iter()),
+        (whole.clone(), report.clone())
+    );
     if report.verdict == Verdict::Passed {
         let (again, _) = filter(std::iter::once(whole.as_bytes()));
         assert_eq!(again, whole);

@@ -48,7 +48,10 @@ pub struct Failure {
 impl Failure {
     /// A failure of class `exit`.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self {
+            exit,
+            message: message.to_string(),
+        }
     }
 
     /// For `map_err`: a failure of class `exit` with the error's own words.

@@ -62,11 +62,12 @@ ask() {
             --temperature 0.25 --max-tokens 40
     fi
     for argument in "$@"; do
-        set -- "$@" "--runtime-arg=$argument"
+        set -- "$@" "--arg=$argument"
         shift
     done
     printf '%s' "$prompt" | "$CLI" run --output json --constitution $HERE/constitution.toml \
-        --ledger "$LEDGER" --task-uid "demo-$number" --runtime python "$@" 2>>"$WORK/run.log"
+        --ledger "$LEDGER" --task-uid "demo-$number" --runtime python \
+        --protocol ndjson "$@" 2>>"$WORK/run.log"
 }
 
 # check LINE RESULT STATUS: 0 when the outcome is one that the policy allows and nothing leaked.
@@ -111,7 +112,7 @@ cargo build --locked --quiet -p axiom_hive_runner --bin axiom_hive_cli
 CLI=${CARGO_TARGET_DIR:-target}/debug/axiom_hive_cli
 
 # A fresh ledger with its own key and pin; the user's own state is not touched.
-rm -rf "$LEDGER" "$WORK/state" "$WORK/run.log" "$WORK/table.tsv"
+rm -rf "$LEDGER" "$WORK/state" "$WORK/run.log" "$WORK/replay.log"
 export XDG_STATE_HOME="$WORK/state"
 PYTHON_BIN=$(command -v python3)
 if [ "$MODEL" = smollm2 ]; then
@@ -135,9 +136,9 @@ while IFS= read -r line; do
     else
         failed=$((failed + 1))
     fi
-    printf '\rdemo: %d prompts' "$total" >&2
+    [ ! -t 2 ] || printf '\rdemo: %d prompts' "$total" >&2
 done <$HERE/prompts.jsonl
-printf '\n' >&2
+[ ! -t 2 ] || printf '\n' >&2
 
 awk -F '\t' -v OFS='  ' '
     { printf "%-8s  %-44s  %8s  %5s  %-24s  %7s  %5s  %5s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }

@@ -60,7 +60,7 @@ impl Check {
     fn fail(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.violations.push(Violation {
             path: path.into(),
-            message: message.into(),
+            message: one_line(message.into()),
         });
     }
 
@@ -286,6 +286,25 @@ impl Check {
         }
     }
 
+    fn key_error(&mut self, equivalence: &Equivalence, error: &KeyError) {
+        let path = match (equivalence, error) {
+            (Equivalence::Choice { values }, KeyError::Choice(value)) => {
+                let index = values
+                    .iter()
+                    .rposition(|it| it == value)
+                    .unwrap_or_default();
+                format!("supervisor.equivalence.values[{index}]")
+            }
+            (Equivalence::Regex { pattern, .. }, _) => {
+                let path = "supervisor.equivalence.pattern";
+                let problem = syntax_problem(pattern).unwrap_or_else(|| error.to_string());
+                return self.fail(path, problem);
+            }
+            _ => "supervisor.equivalence".to_owned(),
+        };
+        self.fail(path, error.to_string());
+    }
+
     /// Compiles the rules and the equivalence; errors of a rule that is known to be wrong are not
     /// repeated.
     fn compile(
@@ -302,14 +321,10 @@ impl Check {
             .collect();
         let is_new = |path: &str| !known.contains(rule_of(path));
         let equivalence = &constitution.supervisor.equivalence;
-        if let Err(error) = KeyMaker::compile(equivalence) {
-            let path = match error {
-                KeyError::Pattern(_) => "supervisor.equivalence.pattern",
-                KeyError::Choice(_) => "supervisor.equivalence.values",
-            };
-            if is_new(path) {
-                self.fail(path.to_owned(), error.to_string());
-            }
+        if !known.contains("supervisor.equivalence")
+            && let Err(error) = KeyMaker::compile(equivalence)
+        {
+            self.key_error(equivalence, &error);
         }
         let Constitution {
             meta,
@@ -326,6 +341,30 @@ impl Check {
                 None
             }
         }
+    }
+}
+
+/// What is wrong with the syntax of a pattern, with its place in it; `None` if nothing is.
+fn syntax_problem(pattern: &str) -> Option<String> {
+    let (offset, problem) = match regex_syntax::parse(pattern).err()? {
+        regex_syntax::Error::Parse(error) => (error.span().start.offset, error.kind().to_string()),
+        regex_syntax::Error::Translate(error) => {
+            (error.span().start.offset, error.kind().to_string())
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "must be a regular expression: {problem}, at byte {offset} of the pattern"
+    ))
+}
+
+/// Messages from rules may quote a pattern of several lines; a diagnostic has one.
+fn one_line(message: String) -> String {
+    if message.contains(char::is_control) {
+        let clean = message.replace(char::is_control, " ");
+        clean.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        message
     }
 }
 

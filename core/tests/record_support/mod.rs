@@ -90,6 +90,7 @@ pub(crate) fn largest_outcome() -> Outcome {
                 bytes: MAX_INTEGER,
                 source: AnswerSource::BranchTextKeyOnly,
                 removed: findings(),
+                hash_key: Commitment([6; 32]),
             }),
         },
         observed: Observed {
@@ -128,6 +129,10 @@ pub(crate) fn intent() -> Record {
         task: task(),
         constitution: constitution(),
         spec: Digest::of(b"spec"),
+        runtime: RuntimeRef {
+            kind: RuntimeKind::Process,
+            spec: Commitment([1; 32]),
+        },
         task_text: Commitment([5; 32]),
         prompt: Commitment([2; 32]),
         observed: ObservedIntent {

@@ -132,6 +132,14 @@ pub(super) struct Frame<'a> {
     pub length: usize,
 }
 
+/// Over the salt and a frame's first 24 bytes: one pass over 32 bytes.
+fn header_checksum(salt: [u8; 8], header: &[u8]) -> u32 {
+    let mut covered = [0; FRAME_HEADER_BYTES + 4];
+    covered[..8].copy_from_slice(&salt);
+    covered[8..].copy_from_slice(header);
+    crc32c::crc32c(&covered)
+}
+
 /// Writes one frame. The lengths are within the limits: the engine checked them.
 pub(super) fn encode_frame(
     salt: [u8; 8],
@@ -148,7 +156,7 @@ pub(super) fn encode_frame(
     for length in [record.len(), payloads.len(), signature.len()] {
         out.extend_from_slice(&(length as u32).to_be_bytes());
     }
-    let header = crc32c::crc32c_append(crc32c::crc32c(&salt), &out);
+    let header = header_checksum(salt, &out);
     out.extend_from_slice(&header.to_be_bytes());
     for section in [record, payloads, signature] {
         out.extend_from_slice(section);
@@ -163,27 +171,20 @@ pub(super) struct FrameHeader {
     pub index: u64,
     /// Of record, payload section and signature, in bytes.
     sections: [usize; 3],
-    /// Starts the checksum of each section.
-    checksum: u32,
 }
 
 impl FrameHeader {
-    /// Reads a frame's first 28 bytes; the error says what is wrong.
-    pub(super) fn decode(salt: [u8; 8], bytes: &[u8]) -> Result<Self, &'static str> {
-        let mut cursor = Cursor(bytes);
-        if cursor.array::<4>().ok_or(SHORT_FRAME)? != *FRAME_MAGIC {
+    /// Reads a frame's header within the limits, without its checksum: enough to find the next
+    /// frame, which [`decode_frame`] then judges. The error says what is wrong.
+    pub(super) fn peek(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut cursor = Cursor(bytes.get(..FRAME_HEADER_BYTES).ok_or(SHORT_FRAME)?);
+        if cursor.array::<4>() != Some(*FRAME_MAGIC) {
             return Err("no frame begins here");
         }
         let index = u64::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?);
         let mut sections = [0_usize; 3];
         for length in &mut sections {
             *length = u32::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?) as usize;
-        }
-        let expected = cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME)?;
-        let covered = &bytes[..FRAME_HEADER_BYTES - 4];
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&salt), covered);
-        if checksum != expected {
-            return Err("the frame's header does not match its checksum");
         }
         let [record, payloads, signature] = sections;
         if !(1..=MAX_RECORD_BYTES).contains(&record)
@@ -192,11 +193,7 @@ impl FrameHeader {
         {
             return Err("the frame's header gives a length beyond its limit");
         }
-        Ok(Self {
-            index,
-            sections,
-            checksum,
-        })
+        Ok(Self { index, sections })
     }
 
     /// Of the whole frame, in bytes.
@@ -207,12 +204,17 @@ impl FrameHeader {
 
 /// Reads the frame at the start of `bytes`; the error says what is wrong.
 pub(super) fn decode_frame(salt: [u8; 8], bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
-    let header = FrameHeader::decode(salt, bytes)?;
-    let mut cursor = Cursor(&bytes[FRAME_HEADER_BYTES..]);
+    let header = FrameHeader::peek(bytes)?;
+    let mut cursor = Cursor(&bytes[FRAME_HEADER_BYTES - 4..]);
+    let expected = cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME)?;
+    let checksum = header_checksum(salt, &bytes[..FRAME_HEADER_BYTES - 4]);
+    if checksum != expected {
+        return Err("the frame's header does not match its checksum");
+    }
     let mut section = |length: usize, wrong: &'static str| {
         let section = cursor.take(length).ok_or(SHORT_FRAME)?;
         let expected = cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME)?;
-        let is_intact = crc32c::crc32c_append(header.checksum, section) == expected;
+        let is_intact = crc32c::crc32c_append(checksum, section) == expected;
         is_intact.then_some(section).ok_or(wrong)
     };
     let [record, payloads, signature] = header.sections;

@@ -146,6 +146,15 @@ impl Slots {
         Ok(())
     }
 
+    /// No slots at all.
+    pub(super) fn absent() -> Self {
+        const MISSING: Result<Option<Head>, &str> = Err("the head is missing");
+        Self {
+            folder: String::new(),
+            heads: [MISSING; 2],
+        }
+    }
+
     /// Reads both slots.
     pub(super) fn read(storage: &dyn Storage, folder: &str) -> io::Result<Self> {
         let slot = |number| {

@@ -5,6 +5,31 @@
 //!
 //! An append is durable, integrated, signed and proven when it returns: sign the new tree, write
 //! record and payloads as one frame, `fdatasync`, write the signed head, reply.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use axiom_hive_core::record::{Body, Commitment, Record};
+//! use axiom_hive_runner::ledger::storage::Memory;
+//! use axiom_hive_runner::ledger::{Depth, KeyStore, Ledger, Trust, verify_on};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `Ledger::open(dir, &KeyStore::of_user()?)` does the same in a directory.
+//! let (dir, keys) = (Memory::default(), KeyStore::on(Arc::new(Memory::default())));
+//! let mut ledger = Ledger::open_on(Arc::new(dir.clone()), &keys, "example")?;
+//! let record = Record::new(Body::Erasure {
+//!     erased_index: 7,
+//!     commitments: vec![Commitment([1; 32])],
+//!     at_unix_ms: 1_700_000_000_000,
+//! });
+//! let appended = ledger.append(&record, &[])?;
+//! assert_eq!(appended.index, 0);
+//! assert!(appended.receipt.verify(ledger.view().verifying_key()).is_ok());
+//!
+//! let report = verify_on(&dir, Trust::Pin(&keys), Depth::Records)?;
+//! assert!(report.is_ok() && report.size == 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod crash;
 mod engine;

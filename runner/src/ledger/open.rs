@@ -172,7 +172,11 @@ impl Opening {
             locks.push(take_lock(&*keys.storage, &path, &keys.shown(&path))?);
         }
         let heads = Slots::read(&*storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
-        let pin = keys.pin(&origin)?;
+        // Without a key nothing is known of this origin, not even that it may become a path.
+        let pin = match key {
+            Some(_) => keys.pin(&origin)?,
+            None => Slots::absent(),
+        };
         let mut opening = Self {
             storage,
             keys: keys.clone(),

@@ -69,7 +69,13 @@ impl<'a> Branches<'a> {
         let policy = &self.constitution.supervisor;
         let deadline = Duration::from_secs(policy.branch_timeout_seconds.into());
         let max_answer_bytes = policy.max_answer_bytes as usize;
-        let request = BranchRequest { index, seed, prompt, deadline, max_answer_bytes };
+        let request = BranchRequest {
+            index,
+            seed,
+            prompt,
+            deadline,
+            max_answer_bytes,
+        };
         let cancel = self.cancel.clone();
         match (&self.built, &self.unavailable) {
             (Some(built), _) => {
@@ -83,7 +89,8 @@ impl<'a> Branches<'a> {
             (None, why) => {
                 let why = why.clone().unwrap_or_default();
                 let failure = BranchFailure::new(BranchError::Unavailable, why);
-                self.running.spawn(async move { (index, Duration::ZERO, Err(failure.into())) });
+                self.running
+                    .spawn(async move { (index, Duration::ZERO, Err(failure.into())) });
             }
         }
         Ok(())

@@ -28,5 +28,8 @@ pub fn build_ref() -> io::Result<BuildRef> {
             *EXECUTABLE.get_or_init(|| Digest(hasher.finalize().into()))
         }
     };
-    Ok(BuildRef { version: env!("CARGO_PKG_VERSION").to_owned(), executable })
+    Ok(BuildRef {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        executable,
+    })
 }

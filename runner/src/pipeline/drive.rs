@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axiom_hive_core::interceptor::HashKey;
 use axiom_hive_core::record::{
-    BuildRef, Body, Label, ObservedIntent, Opening, Payload, Receipt, Record, Salts, Slot, TaskRef,
+    Body, BuildRef, Label, ObservedIntent, Opening, Payload, Receipt, Record, Salts, Slot, TaskRef,
 };
 use axiom_hive_core::supervisor::{
     Acknowledged, Command, Done, Entry, Event, IntentBy, ObservedParts, OutOfTurn, Prepared,
@@ -90,12 +90,22 @@ pub async fn run_task(ledger: &mut Ledger, job: Job<'_>) -> Result<Finished, Pip
         bytes: job.prepared.constitution().canonical_json(),
     };
     ledger.ensure_constitution(job.prepared.reference(), &constitution)?;
-    if let Some(index) = ledger.find(&Slot::Terminal { uid: job.task_uid.clone() }) {
+    if let Some(index) = ledger.find(&Slot::Terminal {
+        uid: job.task_uid.clone(),
+    }) {
         return recorded(ledger, &job, index);
     }
-    let reference = TaskRef { uid: job.task_uid.clone(), attempt: next_attempt(ledger, &job)? };
+    let reference = TaskRef {
+        uid: job.task_uid.clone(),
+        attempt: next_attempt(ledger, &job)?,
+    };
     let hash_key = HashKey(random_32()?);
-    let task = Task { spec: job.spec.clone(), reference, salts, hash_key };
+    let task = Task {
+        spec: job.spec.clone(),
+        reference,
+        salts,
+        hash_key,
+    };
     let intent = IntentBy::Machine(ObservedIntent {
         at_unix_ms: now_unix_ms(),
         build: job.build.clone(),
@@ -108,7 +118,10 @@ pub async fn run_task(ledger: &mut Ledger, job: Job<'_>) -> Result<Finished, Pip
 /// The number of the attempt to make; refuses a UID whose earlier attempts had another task.
 fn next_attempt(ledger: &Ledger, job: &Job<'_>) -> Result<u32, PipelineError> {
     for attempt in 0..=axiom_hive_core::record::MAX_ATTEMPT {
-        let slot = Slot::Intent(TaskRef { uid: job.task_uid.clone(), attempt });
+        let slot = Slot::Intent(TaskRef {
+            uid: job.task_uid.clone(),
+            attempt,
+        });
         let Some(index) = ledger.find(&slot) else {
             return Ok(attempt);
         };
@@ -128,18 +141,25 @@ fn recorded(ledger: &Ledger, job: &Job<'_>, index: u64) -> Result<Finished, Pipe
     let opening = Opening::of(&record, &payloads)?;
     let receipt = ledger.view().receipt(index)?;
     let done = Done::stored(record, &job.task_uid, answer)?;
-    Ok(Finished { done, index, receipt, opening })
+    Ok(Finished {
+        done,
+        index,
+        receipt,
+        opening,
+    })
 }
 
 /// A UID is an idempotency key: with another prompt or runtime it is a mistake. Where the texts are
 /// not kept, the commitments cannot be compared and the UID alone decides.
-fn check_same_task(
-    ledger: &Ledger,
-    job: &Job<'_>,
-    record: &Record,
-) -> Result<(), PipelineError> {
-    let differs = |what| PipelineError::OtherTask { uid: job.task_uid.clone(), what };
-    let prompt = record.prompt().map(|commitment| ledger.payload(&commitment)).transpose()?;
+fn check_same_task(ledger: &Ledger, job: &Job<'_>, record: &Record) -> Result<(), PipelineError> {
+    let differs = |what| PipelineError::OtherTask {
+        uid: job.task_uid.clone(),
+        what,
+    };
+    let prompt = record
+        .prompt()
+        .map(|commitment| ledger.payload(&commitment))
+        .transpose()?;
     if let Some(Some(prompt)) = prompt
         && prompt.bytes != job.spec.prompt.as_bytes()
     {
@@ -229,7 +249,11 @@ impl<'a, 'p> Drive<'a, 'p> {
     async fn execute(&mut self, command: Command) -> Result<Step, PipelineError> {
         let event = match command {
             Command::Append(entry) => self.append(&entry)?,
-            Command::StartBranch { index, seed, prompt } => {
+            Command::StartBranch {
+                index,
+                seed,
+                prompt,
+            } => {
                 self.started_unix_ms.get_or_insert_with(now_unix_ms);
                 match self.branches.start(index, seed, prompt) {
                     Ok(()) => return Ok(Step::Continue(Vec::new())),
@@ -252,14 +276,19 @@ impl<'a, 'p> Drive<'a, 'p> {
     /// The append blocks for one disk sync. Nothing else of this task could go on meanwhile.
     fn append(&mut self, entry: &Entry) -> Result<Event, PipelineError> {
         let ledger = &mut *self.ledger;
-        let appended = tokio::task::block_in_place(|| ledger.append(&entry.record, &entry.payloads))?;
+        let appended =
+            tokio::task::block_in_place(|| ledger.append(&entry.record, &entry.payloads))?;
         let answer = match (appended.existing, appended.record.answer()) {
             (true, Some(commitment)) => self.ledger.payload(&commitment)?,
             _ => None,
         };
         self.appended = Some((appended.index, appended.receipt));
         let record = appended.record;
-        Ok(Event::Acknowledged(Acknowledged { record, existing: appended.existing, answer }))
+        Ok(Event::Acknowledged(Acknowledged {
+            record,
+            existing: appended.existing,
+            answer,
+        }))
     }
 
     fn observed(&self) -> ObservedParts {
@@ -277,12 +306,21 @@ impl<'a, 'p> Drive<'a, 'p> {
     fn finish(self, done: Done) -> Result<Finished, PipelineError> {
         let mut payloads = payloads_of(self.ledger, &done.record)?;
         // A prompt that is not kept can still be opened by the user who has it.
-        if !done.existing && let Ok(prompt) = self.prompt() {
+        if !done.existing
+            && let Ok(prompt) = self.prompt()
+        {
             payloads.push(prompt);
         }
         let opening = Opening::of(&done.record, &payloads)?;
-        let (index, receipt) = self.appended.ok_or(LedgerError::NoRecord { index: 0, size: 0 })?;
-        Ok(Finished { done, index, receipt, opening })
+        let (index, receipt) = self
+            .appended
+            .ok_or(LedgerError::NoRecord { index: 0, size: 0 })?;
+        Ok(Finished {
+            done,
+            index,
+            receipt,
+            opening,
+        })
     }
 
     fn prompt(&self) -> Result<Payload, axiom_hive_core::record::MissingSalt> {

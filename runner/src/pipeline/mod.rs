@@ -20,8 +20,12 @@ use axiom_hive_core::record::MAX_INTEGER;
 /// Milliseconds since the Unix epoch, for the observed part of a record; 0 before 1970.
 #[must_use]
 pub fn now_unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(MAX_INTEGER).min(MAX_INTEGER)
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis())
+        .unwrap_or(MAX_INTEGER)
+        .min(MAX_INTEGER)
 }
 
 /// 32 random bytes from the operating system.

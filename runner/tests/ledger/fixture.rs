@@ -101,6 +101,7 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
         task: task(uid, attempt),
         constitution: constitution(0).0,
         spec: Digest::of(uid.as_bytes()),
+        runtime: runtime(),
         task_text: text.commitment(),
         prompt: prompt.commitment(),
         observed: ObservedIntent {
@@ -112,6 +113,13 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
     (record, vec![text, prompt])
 }
 
+fn runtime() -> RuntimeRef {
+    RuntimeRef {
+        kind: RuntimeKind::Echo,
+        spec: Commitment([3; 32]),
+    }
+}
+
 /// The outcome of a run that died.
 pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
     Outcome {
@@ -119,10 +127,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
         decided: Decided {
             constitution: constitution(0).0,
             spec: Digest::of(uid.as_bytes()),
-            runtime: RuntimeRef {
-                kind: RuntimeKind::Echo,
-                spec: Commitment([3; 32]),
-            },
+            runtime: runtime(),
             prompt: intent(uid, attempt).1[1].commitment(),
             prompt_findings: None,
             reason: Reason::Interrupted,
@@ -146,4 +151,23 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
             detail: None,
         },
     }
+}
+
+/// An intent with a prompt of 4 MiB.
+pub(crate) fn append_large(ledger: &mut Ledger, number: u64) {
+    let uid = format!("task-{number}");
+    let (mut record, mut payloads) = intent(&uid, 0);
+    payloads[1].bytes = vec![number as u8; 4 << 20];
+    if let Body::Intent { prompt, .. } = &mut record.body {
+        *prompt = payloads[1].commitment();
+    }
+    ledger.append(&record, &payloads).unwrap();
+}
+
+/// How often a property is tried: `AXIOM_HIVE_BUDGET_<NAME>`, or `default`.
+pub(crate) fn budget(name: &str, default: u32) -> u32 {
+    let set = std::env::var(format!("AXIOM_HIVE_BUDGET_{name}"));
+    set.ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }

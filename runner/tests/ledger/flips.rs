@@ -51,8 +51,14 @@ fn every_flipped_bit_of_a_hundred_records_is_found() {
                 let dir = Memory::from_files(files.clone());
                 let keys = world.fork().keys();
                 for (path, bit) in part {
+                    // `Records` makes the checks of `Log` and more: it is tried once a byte.
+                    let depth = if bit % 8 == 0 {
+                        Depth::Records
+                    } else {
+                        Depth::Log
+                    };
                     dir.edit(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
-                    let report = verify_on(&dir, Trust::Pin(&keys), Depth::Records).unwrap();
+                    let report = verify_on(&dir, Trust::Pin(&keys), depth).unwrap();
                     assert!(!report.is_ok(), "bit {bit} of {path}");
                     assert!(!report.problems.is_empty(), "bit {bit} of {path}");
                     dir.edit(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));

@@ -4,6 +4,8 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod mutations;
+mod power_loss;
 mod recovery;
 mod slots;
 mod verify;

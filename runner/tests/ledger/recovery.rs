@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axiom_hive_runner::ledger::{Ledger, LedgerError, LedgerReader};
 
-use super::fixture::{FIRST_SEGMENT, World, constitution, erasure};
+use super::fixture::{FIRST_SEGMENT, World, append_large, constitution, erasure};
 
 /// Where the frames of the first segment begin, and where it ends.
 fn frames(world: &World) -> Vec<usize> {
@@ -349,4 +349,36 @@ fn a_copied_ledger_cannot_go_its_own_way() {
     append_one(&mut world.open().unwrap());
     let ledger = copy.open().unwrap();
     assert!(!ledger.read_only().is_empty());
+}
+
+#[test]
+fn a_crash_right_after_a_new_segment_leaves_it_empty_and_is_continued() {
+    let world = World::with_records(1);
+    let mut ledger = world.open().unwrap();
+    for number in 0..16 {
+        append_large(&mut ledger, number);
+    }
+    let before = heads(&world);
+    append_one(&mut ledger);
+    drop(ledger);
+    let second = "log/00000000000000000017";
+    let header = world.dir.files()[FIRST_SEGMENT]
+        .windows(4)
+        .position(|w| w == b"AXF1")
+        .unwrap();
+    world.dir.edit(second, |bytes| bytes.truncate(header));
+    set_heads(&world, &before);
+    let mut ledger = world.open().unwrap();
+    assert_eq!((ledger.read_only(), ledger.view().size()), (&[][..], 17));
+    append_one(&mut ledger);
+    drop(ledger);
+    assert_eq!(world.open().unwrap().view().size(), 18);
+
+    // A segment without its predecessor, or damage before a later segment, is no crash's trace.
+    world
+        .dir
+        .edit(FIRST_SEGMENT, |bytes| bytes.truncate(bytes.len() - 1));
+    assert!(!world.open().unwrap().read_only().is_empty());
+    world.dir.remove(FIRST_SEGMENT);
+    assert!(matches!(world.open(), Err(LedgerError::Damaged(_))));
 }

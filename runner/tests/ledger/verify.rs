@@ -1,17 +1,18 @@
 //! What `verify` finds, and what it does not mind.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 
-use axiom_hive_core::record::{Body, Commitment, Record};
+use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::{
     Checkpoint, Hash, Tile, TileKind, bundle, leaf_hash, root_of, tiles_of,
 };
-use axiom_hive_runner::ledger::storage::{Memory, Storage as _};
+use axiom_hive_runner::ledger::storage::{Lock, Memory, Storage};
 use axiom_hive_runner::ledger::{
     Depth, Ledger, LedgerReader, Trust, VerifyReport, export_to, verify_on,
 };
 
-use super::fixture::{FIRST_SEGMENT, World, erasure, intent, interrupted};
+use super::fixture::{FIRST_SEGMENT, World, append_large, erasure, intent, interrupted};
 
 fn verify(world: &World) -> VerifyReport {
     verify_on(&world.dir, Trust::Pin(&world.keys()), Depth::Records).unwrap()
@@ -222,13 +223,64 @@ fn large_logs_are_checked_on_threads_and_over_segments() {
     assert!(!verify(&world).is_ok());
 }
 
-fn append_large(ledger: &mut Ledger, number: u64) {
-    let uid = format!("task-{number}");
-    let (mut record, mut payloads) = intent(&uid, 0);
-    payloads[1].bytes = vec![number as u8; 4 << 20];
-    if let Body::Intent { prompt, .. } = &mut record.body {
-        *prompt = payloads[1].commitment();
+/// A storage on which a writer appends between any two reads of the log.
+struct Busy {
+    memory: Memory,
+    writer: Mutex<Ledger>,
+}
+
+impl Storage for Busy {
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.memory.list(folder)
     }
-    ledger.append(&record, &payloads).unwrap();
-    assert_ne!(payloads[1].commitment(), Commitment([0; 32]));
+
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut writer = self.writer.lock().unwrap();
+        let number = writer.view().size();
+        writer.append(&erasure(number), &[]).unwrap();
+        self.memory.read(path)
+    }
+
+    fn length(&self, path: &str) -> io::Result<Option<u64>> {
+        self.memory.length(path)
+    }
+
+    fn read_at(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut writer = self.writer.lock().unwrap();
+        let number = writer.view().size();
+        writer.append(&erasure(number), &[]).unwrap();
+        self.memory.read_at(path, offset, length)
+    }
+
+    fn write_at(&self, _: &str, _: u64, _: &[u8]) -> io::Result<()> {
+        unreachable!("verify only reads")
+    }
+
+    fn sync(&self, _: &str) -> io::Result<()> {
+        unreachable!("verify only reads")
+    }
+
+    fn truncate(&self, _: &str, _: u64) -> io::Result<()> {
+        unreachable!("verify only reads")
+    }
+
+    fn replace(&self, _: &str, _: &[u8], _: bool) -> io::Result<()> {
+        unreachable!("verify only reads")
+    }
+
+    fn try_lock(&self, _: &str) -> io::Result<Option<Lock>> {
+        unreachable!("verify takes no lock")
+    }
+}
+
+#[test]
+fn a_ledger_verifies_while_a_writer_goes_on() {
+    let world = World::with_records(300);
+    let busy = Busy {
+        memory: world.dir.clone(),
+        writer: Mutex::new(world.open().unwrap()),
+    };
+    let report = verify_on(&busy, Trust::Pin(&world.keys()), Depth::Records).unwrap();
+    assert!(report.is_ok(), "{:?}", report.problems);
+    assert!(report.size > 300);
 }

@@ -10,9 +10,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// branches agree, filtered by the constitution's rules, recorded in a tamper-evident ledger, and only
 /// then printed. `axiom_hive_cli "prompt"` is short for `axiom_hive_cli run "prompt"`.
 #[derive(Debug, Parser)]
-#[command(name = "axiom_hive_cli", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 answered · 1 input · 2 constitution · 3 runtime · 4 withheld · \
-5 ledger · 6 containment · 7 verification · 8 cancelled · 70 bug")]
+#[command(
+    name = "axiom_hive_cli",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 answered · 1 input · 2 constitution · 3 runtime · 4 withheld · \
+5 ledger · 6 containment · 7 verification · 8 cancelled · 70 bug"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -72,9 +79,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Print shell completions
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
     Man,
 }
@@ -231,5 +236,8 @@ pub(crate) enum LedgerCommand {
         receipt: Option<PathBuf>,
     },
     /// Write the strict static tlog-tiles tree, for foreign tools and web servers
-    Export { ledger_dir: PathBuf, out_dir: PathBuf },
+    Export {
+        ledger_dir: PathBuf,
+        out_dir: PathBuf,
+    },
 }

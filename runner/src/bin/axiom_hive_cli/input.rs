@@ -27,7 +27,10 @@ fn read_bounded(mut source: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
 /// A file of at most [`MAX_INPUT_BYTES`].
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let file = File::open(path).map_err(|error| {
-        Failure::new(Exit::Input, format!("cannot read {}: {error}", path.display()))
+        Failure::new(
+            Exit::Input,
+            format!("cannot read {}: {error}", path.display()),
+        )
     })?;
     read_bounded(file, &path.display().to_string())
 }
@@ -38,8 +41,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::new(Exit::Input, format!("{name} must be UTF-8")))
+    String::from_utf8(bytes).map_err(|_| Failure::new(Exit::Input, format!("{name} must be UTF-8")))
 }
 
 /// Standard input to its end; refused on a terminal, where it would wait for ever.
@@ -49,13 +51,16 @@ pub(crate) fn read_stdin(what: &str) -> Result<String, Failure> {
         let message = format!("{what} must be given as an argument or on standard input");
         return Err(Failure::new(Exit::Input, message));
     }
-    utf8(read_bounded(stdin.lock(), "standard input")?, "standard input")
+    utf8(
+        read_bounded(stdin.lock(), "standard input")?,
+        "standard input",
+    )
 }
 
 /// A valid constitution, or every error of the file, a line each.
 pub(crate) fn read_constitution(path: &Path) -> Result<Constitution, Failure> {
-    let text = read_text(path)
-        .map_err(|failure| Failure::new(Exit::Constitution, failure.message))?;
+    let text =
+        read_text(path).map_err(|failure| Failure::new(Exit::Constitution, failure.message))?;
     Constitution::parse(&path.display().to_string(), &text)
         .map_err(Failure::with(Exit::Constitution))
 }

@@ -8,8 +8,8 @@ mod output;
 use std::process::ExitCode;
 
 use axiom_hive_runner::exit::{Exit, Failure};
-use clap::{CommandFactory as _, Parser as _};
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command, LogFormat};
 use output::Printer;
@@ -76,7 +76,9 @@ fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
 fn start_log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AXIOM_HIVE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(output::is_colour_terminal()).init(),
         LogFormat::Json => builder.json().init(),

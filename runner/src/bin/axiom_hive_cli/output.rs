@@ -20,7 +20,10 @@ pub(crate) fn is_colour_terminal() -> bool {
 
 impl Printer {
     pub(crate) fn new(output: Output) -> Self {
-        Self { output, colour: is_colour_terminal() }
+        Self {
+            output,
+            colour: is_colour_terminal(),
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -33,7 +36,10 @@ impl Printer {
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             // A reader that has seen enough (`| head`) is no failure of ours.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-            Err(error) => Err(Failure::new(Exit::Input, format!("cannot write to stdout: {error}"))),
+            Err(error) => Err(Failure::new(
+                Exit::Input,
+                format!("cannot write to stdout: {error}"),
+            )),
             Ok(()) => Ok(Exit::Ok),
         }
     }
@@ -68,7 +74,11 @@ impl Printer {
             // The exit code still tells when this write fails.
             let _ = self.raw(format!("{value}\n").as_bytes());
         } else {
-            let label = if self.colour { "\u{1b}[31merror\u{1b}[0m" } else { "error" };
+            let label = if self.colour {
+                "\u{1b}[31merror\u{1b}[0m"
+            } else {
+                "error"
+            };
             eprintln!("{label}: {}", failure.message);
         }
     }

@@ -36,6 +36,20 @@ pub(super) struct Stop {
     pub is_tail: bool,
 }
 
+/// The key that the log's first segment names; `None` when that cannot be read.
+pub(super) fn first_key(storage: &dyn Storage) -> Result<Option<VerifyingKey>, LedgerError> {
+    let path = segment_path(0);
+    let failed = || io_error(format!("read {path}"));
+    let length = storage.length(&path).map_err(failed())?.unwrap_or(0);
+    if length == 0 {
+        return Ok(None);
+    }
+    let start = length.min(MAX_SEGMENT_HEADER_BYTES as u64) as usize;
+    let bytes = storage.read_at(&path, 0, start).map_err(failed())?;
+    let header = SegmentHeader::decode(&bytes).ok();
+    Ok(header.and_then(|(header, _)| header.vkey.parse().ok()))
+}
+
 /// What was read.
 #[derive(Default)]
 pub(super) struct Blocks {
@@ -101,7 +115,7 @@ impl Blocks {
             let bytes = read(at, wanted.min(length - at))?;
             let first = self.size;
             let is_last = at + bytes.len() as u64 == length;
-            let (ends, missing) = self.hop(&path, salt, &bytes, at, is_last);
+            let (ends, missing) = self.hop(&path, &bytes, at, is_last);
             wanted = BLOCK_BYTES.max(missing);
             let Some(end) = ends.last() else {
                 continue;
@@ -141,20 +155,13 @@ impl Blocks {
 
     /// Follows the frames' lengths through `bytes`: where each frame ends, and how long a block
     /// must be to hold the frame that does not fit.
-    fn hop(
-        &mut self,
-        path: &str,
-        salt: [u8; 8],
-        bytes: &[u8],
-        offset: u64,
-        is_last: bool,
-    ) -> (Vec<usize>, u64) {
+    fn hop(&mut self, path: &str, bytes: &[u8], offset: u64, is_last: bool) -> (Vec<usize>, u64) {
         let mut ends = Vec::with_capacity(bytes.len() / 256);
         let mut at = 0;
         let mut missing = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            let header = FrameHeader::decode(salt, rest);
+            let header = FrameHeader::peek(rest);
             let length = header
                 .as_ref()
                 .map_or(FRAME_HEADER_BYTES, FrameHeader::frame_length);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axiom_hive_core::record::{Commitment, Payload, Record};
-use axiom_hive_core::tlog::leaf_hash;
+use axiom_hive_core::tlog::tile::TILE_WIDTH;
+use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hash};
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::Problem;
 use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame, decode_payloads};
 use super::super::levels::Part;
+use super::super::storage::Storage;
 use super::Depth;
 use super::blocks::Batch;
 
@@ -37,9 +39,10 @@ pub(super) struct Checked {
     pub problems: Vec<Problem>,
 }
 
-/// Checks one batch.
-pub(super) fn check(batch: &Batch, depth: Depth) -> Checked {
+/// Checks one batch, and the derived files that overlap it.
+pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Checked {
     let mut leaves = Vec::with_capacity(batch.ends.len());
+    let mut entries = Vec::with_capacity(batch.ends.len());
     let mut checked = Checked {
         number: batch.number,
         path: Arc::clone(&batch.path),
@@ -57,6 +60,7 @@ pub(super) fn check(batch: &Batch, depth: Depth) -> Checked {
         match decode_frame(batch.salt, &batch.bytes[start..*end]) {
             Ok(frame) => {
                 leaves.push(leaf_hash(frame.record));
+                entries.push(frame.record);
                 checked.signature = frame.signature.copied();
                 checked.last_offset = offset;
                 if let Err(what) = checked.check_frame(&frame, offset, depth) {
@@ -71,11 +75,64 @@ pub(super) fn check(batch: &Batch, depth: Depth) -> Checked {
         }
         start = *end;
     }
+    checked.check_tiles(storage, batch.first, &entries, &leaves);
     checked.part = Part::new(batch.first, leaves);
     checked
 }
 
+/// The part of a full tile of 256 `items` that overlaps the run of items from `first` on.
+fn overlap<T>(tile: u64, items: &[T], first: u64, run: usize) -> (&[T], usize) {
+    let start = tile * u64::from(TILE_WIDTH);
+    let (from, skip) = (first.saturating_sub(start), start.saturating_sub(first));
+    let (from, skip) = (from as usize, skip as usize);
+    let end = items.len().min(from + (run - skip));
+    (&items[from..end], skip)
+}
+
 impl Checked {
+    /// Full bundles and full tiles of leaf hashes, as far as they overlap this batch, must be what
+    /// the log says. Missing ones are derived anew on open.
+    fn check_tiles(
+        &mut self,
+        storage: &dyn Storage,
+        first: u64,
+        entries: &[&[u8]],
+        leaves: &[Hash],
+    ) {
+        let width = u64::from(TILE_WIDTH);
+        let end = first + entries.len() as u64;
+        for index in first / width..end.div_ceil(width) {
+            let check = |kind, is_content: &dyn Fn(&Tile, &[u8]) -> bool| {
+                let tile = Tile {
+                    kind,
+                    index,
+                    width: TILE_WIDTH,
+                };
+                let path = tile.to_string();
+                let what = match storage.read(&path) {
+                    Ok(None) => return None,
+                    Ok(Some(content)) if is_content(&tile, &content) => return None,
+                    Ok(Some(_)) => "this file is not what the log says".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                Some(Problem::of_file(path, what))
+            };
+            let bundle = check(TileKind::Entries, &|tile, content| {
+                bundle::parse(content, tile.width).is_ok_and(|found| {
+                    let (found, skip) = overlap(index, &found, first, entries.len());
+                    entries[skip..].starts_with(found)
+                })
+            });
+            let hashes = check(TileKind::Hashes { level: 0 }, &|tile, content| {
+                tile.parse_hashes(content).is_ok_and(|found| {
+                    let (found, skip) = overlap(index, &found, first, leaves.len());
+                    leaves[skip..].starts_with(found)
+                })
+            });
+            self.problems.extend([bundle, hashes].into_iter().flatten());
+        }
+    }
+
     fn check_frame(&mut self, frame: &Frame<'_>, offset: u64, depth: Depth) -> Result<(), String> {
         let payloads = decode_payloads(frame.payloads)?;
         let mut stored = Vec::with_capacity(payloads.len());

@@ -11,9 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use axiom_hive_core::tlog::{
-    EMPTY_ROOT, Hash, NodeReader, Tile, TileKind, VerifyingKey, bundle, root_at,
-};
+use axiom_hive_core::tlog::{EMPTY_ROOT, Hash, Tile, TileKind, VerifyingKey, root_at};
 
 use super::error::{LedgerError, Problem, io_error};
 use super::head::{Head, Slots, wrong_with};
@@ -100,8 +98,23 @@ pub fn verify_on(
         depth,
         ..Verifier::default()
     };
+    // Before the log: a writer that is at work moves the log first, then heads and pin.
+    let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
+    let pin = match (trust, blocks::first_key(storage)?) {
+        (Trust::Pin(keys), Some(key)) if keys.verifying_key(key.name())?.is_some() => {
+            Some(keys.pin(key.name())?)
+        }
+        _ => None,
+    };
     let blocks = verifier.read(storage)?;
-    verifier.check_log(storage, &blocks, trust)
+    verifier.check_log(storage, &blocks, &Anchors { heads, pin, trust })
+}
+
+/// What the log is held against.
+struct Anchors<'a> {
+    heads: Slots,
+    pin: Option<Slots>,
+    trust: Trust<'a>,
 }
 
 /// What was gathered from the batches, in their order.
@@ -138,7 +151,7 @@ impl Verifier {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         if length.unwrap_or(0) <= BLOCK_BYTES || threads == 1 {
             let depth = self.depth;
-            return Blocks::read(storage, |batch| self.push(check(&batch, depth)));
+            return Blocks::read(storage, |batch| self.push(check(storage, &batch, depth)));
         }
         self.read_on_threads(storage, threads.min(MAX_THREADS))
     }
@@ -159,7 +172,7 @@ impl Verifier {
             for _ in 0..threads {
                 let results = results.clone();
                 let work = &work;
-                scope.spawn(move || check_all(work, &results, depth));
+                scope.spawn(move || check_all(storage, work, &results, depth));
             }
             drop(results);
             let read = Blocks::read(storage, |batch| {
@@ -209,7 +222,7 @@ impl Verifier {
         mut self,
         storage: &dyn Storage,
         blocks: &Blocks,
-        trust: Trust<'_>,
+        anchors: &Anchors<'_>,
     ) -> Result<VerifyReport, LedgerError> {
         let size = self.tree.size();
         let mut report = VerifyReport {
@@ -230,14 +243,13 @@ impl Verifier {
             }
         }
         if let Some(key) = &blocks.key {
-            let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
-            self.check_slots(&heads, "", key);
+            self.check_slots(&anchors.heads, "", key);
             // Damage to the last frames is a crash's trace only while no head covers them.
-            if heads.newest().is_some_and(|head| head.size > size) {
+            if anchors.heads.newest().is_some_and(|head| head.size > size) {
                 self.problems.extend(report.tail.take());
             }
             self.check_last_frame(key, report.root);
-            report.authenticated = self.authenticate(key, trust)?;
+            report.authenticated = self.authenticate(key, anchors)?;
         }
         if self.depth == Depth::Records && !self.is_damaged {
             report.payloads = self.history.payloads(&mut self.problems);
@@ -282,11 +294,15 @@ impl Verifier {
     }
 
     /// Whether whoever the caller trusts vouches for this log.
-    fn authenticate(&mut self, key: &VerifyingKey, trust: Trust<'_>) -> Result<bool, LedgerError> {
+    fn authenticate(
+        &mut self,
+        key: &VerifyingKey,
+        anchors: &Anchors<'_>,
+    ) -> Result<bool, LedgerError> {
         let other = |expected: &VerifyingKey| {
             Problem::of_file("log", format!("the log is of {key}, not of {expected}"))
         };
-        match trust {
+        match anchors.trust {
             Trust::Nothing => Ok(false),
             Trust::Key(expected) => {
                 if key != expected {
@@ -295,60 +311,52 @@ impl Verifier {
                 Ok(key == expected)
             }
             Trust::Pin(keys) => {
-                let Some(pinned) = keys.verifying_key(key.name())? else {
+                let pinned = keys.verifying_key(key.name())?;
+                let Some((pinned, pin)) = pinned.zip(anchors.pin.as_ref()) else {
                     return Ok(false);
                 };
                 if pinned != *key {
                     self.problems.push(other(&pinned));
                     return Ok(false);
                 }
-                self.check_slots(&keys.pin(key.name())?, "keys/", key);
+                self.check_slots(pin, "keys/", key);
                 Ok(true)
             }
         }
     }
 
-    /// Derived files that are there must be what the log says; missing ones are made anew on open.
+    /// Full tiles above the leaves that are there must be what the log says; the rest was compared
+    /// batch by batch.
     fn check_tiles(&mut self, storage: &dyn Storage, size: u64) -> Result<(), LedgerError> {
-        for tile in full_tiles(size) {
+        let is_above = |tile: &Tile| matches!(tile.kind, TileKind::Hashes { level: 1.. });
+        for tile in full_tiles(size).filter(is_above) {
             let path = tile.to_string();
             let read = storage
                 .read(&path)
                 .map_err(io_error(format!("read {path}")))?;
-            if read.is_some_and(|content| !self.is_content(tile, &content)) {
+            let is_content = |found: &Vec<u8>| tile.hashes(&self.tree).as_ref() == Ok(found);
+            if read.is_some_and(|found| !is_content(&found)) {
                 let what = "this file is not what the log says";
                 self.problems.push(Problem::of_file(path, what));
             }
         }
         Ok(())
     }
-
-    fn is_content(&self, tile: Tile, content: &[u8]) -> bool {
-        if tile.kind != TileKind::Entries {
-            return tile
-                .hashes(&self.tree)
-                .is_ok_and(|hashes| hashes == content);
-        }
-        let first = tile.index * u64::from(tile.width);
-        bundle::parse(content, tile.width).is_ok_and(|entries| {
-            let leaves = entries
-                .iter()
-                .map(|entry| axiom_hive_core::tlog::leaf_hash(entry));
-            (first..)
-                .zip(leaves)
-                .all(|(index, leaf)| self.tree.node(0, index) == Ok(leaf))
-        })
-    }
 }
 
 /// What each thread does until there are no more batches.
-fn check_all(work: &Mutex<Receiver<Batch>>, results: &Sender<Checked>, depth: Depth) {
+fn check_all(
+    storage: &dyn Storage,
+    work: &Mutex<Receiver<Batch>>,
+    results: &Sender<Checked>,
+    depth: Depth,
+) {
     loop {
         let batch = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(batch) = batch else {
             return;
         };
-        if results.send(check(&batch, depth)).is_err() {
+        if results.send(check(storage, &batch, depth)).is_err() {
             return;
         }
     }

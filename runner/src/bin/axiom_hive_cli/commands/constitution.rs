@@ -31,7 +31,9 @@ pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Ex
                 constitution.meta.catalogue,
             )
             // `parse` compiled the same rules a moment ago.
-            .map_err(|_| Failure::new(Exit::Bug, "the rules of a valid constitution must compile"))?;
+            .map_err(|_| {
+                Failure::new(Exit::Bug, "the rules of a valid constitution must compile")
+            })?;
             let canonical = String::from_utf8_lossy(&constitution.canonical_json()).into_owned();
             let hold_back_bytes = rules.hold_back_bytes();
             let text = format!(

@@ -5,7 +5,9 @@ use std::path::Path;
 use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger::{KeyStore, LedgerReader, export, verify as verify_ledger};
+use axiom_hive_runner::ledger::{
+    KeyStore, LedgerReader, Trust, VerifyReport, export, verify as verify_ledger,
+};
 use serde_json::{Value, json};
 
 use crate::args::LedgerCommand;
@@ -18,14 +20,27 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
             let key = ledger.verifying_key().to_string();
             printer.result(&key, &json!({"key": key}))
         }
-        LedgerCommand::List { ledger_dir, from, limit } => list(&ledger_dir, from, limit, printer),
-        LedgerCommand::Show { ledger_dir, index, receipt } => {
-            show(&ledger_dir, index, receipt.as_deref(), printer)
-        }
-        LedgerCommand::Export { ledger_dir, out_dir } => {
+        LedgerCommand::List {
+            ledger_dir,
+            from,
+            limit,
+        } => list(&ledger_dir, from, limit, printer),
+        LedgerCommand::Show {
+            ledger_dir,
+            index,
+            receipt,
+        } => show(&ledger_dir, index, receipt.as_deref(), printer),
+        LedgerCommand::Export {
+            ledger_dir,
+            out_dir,
+        } => {
             let exported = export(&ledger_dir, &out_dir).map_err(Failure::with(Exit::Ledger))?;
             printer.result(
-                &format!("exported {} records to {}", exported.size, out_dir.display()),
+                &format!(
+                    "exported {} records to {}",
+                    exported.size,
+                    out_dir.display()
+                ),
                 &json!({"size": exported.size, "files": exported.files}),
             )
         }
@@ -77,16 +92,88 @@ fn list(dir: &Path, from: u64, limit: u64, printer: &Printer) -> Result<Exit, Fa
     printer.result(&text, &json!({"size": ledger.size(), "records": records}))
 }
 
-fn show(dir: &Path, index: u64, receipt: Option<&Path>, printer: &Printer) -> Result<Exit, Failure> {
+fn show(
+    dir: &Path,
+    index: u64,
+    receipt: Option<&Path>,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
     let ledger = open(dir)?;
     let record = ledger.record(index).map_err(Failure::with(Exit::Input))?;
     if let Some(path) = receipt {
         let receipt = ledger.receipt(index).map_err(Failure::with(Exit::Ledger))?;
         std::fs::write(path, receipt.to_string()).map_err(|error| {
-            Failure::new(Exit::Input, format!("cannot write {}: {error}", path.display()))
+            Failure::new(
+                Exit::Input,
+                format!("cannot write {}: {error}", path.display()),
+            )
         })?;
     }
     let value = json!(record);
     let text = serde_json::to_string_pretty(&value).map_err(Failure::with(Exit::Bug))?;
     printer.result(&text, &json!({"index": index, "record": value}))
+}
+
+/// The whole ledger, under the key given or this user's pin.
+pub(crate) fn verify(
+    dir: &Path,
+    key: Option<&VerifyingKey>,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let pins = KeyStore::of_user().map_err(Failure::with(Exit::Verification))?;
+    let trust = key.map_or(Trust::Pin(&pins), Trust::Key);
+    let report = verify_ledger(dir, trust).map_err(Failure::with(Exit::Verification))?;
+    let verdict = match (report.problems.is_empty(), report.authenticated) {
+        (true, true) => "verified",
+        (true, false) => "self-consistent, NOT authenticated: name the key with --key",
+        (false, _) => "FAILED",
+    };
+    printer.result(
+        &verify_text(&report, verdict),
+        &verify_json(&report, verdict),
+    )?;
+    Ok(if report.is_ok() {
+        Exit::Ok
+    } else {
+        Exit::Verification
+    })
+}
+
+fn verify_text(report: &VerifyReport, verdict: &str) -> String {
+    let payloads = &report.payloads;
+    let mut text = format!(
+        "{verdict}\nrecords   {}\nroot      {}\npayloads  {} kept, {} erased, {} not kept\n",
+        report.size, report.root, payloads.kept, payloads.erased, payloads.not_kept
+    );
+    for open in &report.unfinished {
+        let task = &open.task;
+        text += &format!(
+            "unfinished: task {} attempt {} (intent {})\n",
+            task.uid, task.attempt, open.index
+        );
+    }
+    if let Some(tail) = &report.tail {
+        text += &format!("tail: {tail}\n");
+    }
+    for problem in &report.problems {
+        text += &format!("problem: {problem}\n");
+    }
+    text
+}
+
+fn verify_json(report: &VerifyReport, verdict: &str) -> Value {
+    let unfinished: Vec<Value> = report
+        .unfinished
+        .iter()
+        .map(|open| json!({"taskUid": open.task.uid, "attempt": open.task.attempt, "index": open.index}))
+        .collect();
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    json!({
+        "verdict": verdict, "ok": report.is_ok(), "authenticated": report.authenticated,
+        "size": report.size, "root": report.root, "problems": problems, "unfinished": unfinished,
+        "payloads": {
+            "kept": report.payloads.kept, "erased": report.payloads.erased,
+            "notKept": report.payloads.not_kept,
+        },
+    })
 }

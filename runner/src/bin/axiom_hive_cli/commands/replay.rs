@@ -22,14 +22,20 @@ pub(crate) fn replay(dir: &Path, index: u64, printer: &Printer) -> Result<Exit, 
     let payload = |commitment: &_| ledger.payload(commitment).ok().flatten();
     match recompute(&record, &intent, &constitution, payload) {
         Ok(decided) => printer.result(
-            &format!("record {index}: the same decision ({:?}), byte for byte", decided.reason),
+            &format!(
+                "record {index}: the same decision ({:?}), byte for byte",
+                decided.reason
+            ),
             &json!({"index": index, "same": true, "reason": decided.reason}),
         ),
         Err(error) => {
             let message = match &error {
                 ReplayError::Differs(decided) => {
                     let recorded = json!(outcome.decided);
-                    format!("record {index}: {error}\nrecorded {recorded}\nnow      {}", json!(decided))
+                    format!(
+                        "record {index}: {error}\nrecorded {recorded}\nnow      {}",
+                        json!(decided)
+                    )
                 }
                 _ => format!("record {index}: {error}"),
             };
@@ -40,9 +46,14 @@ pub(crate) fn replay(dir: &Path, index: u64, printer: &Printer) -> Result<Exit, 
 
 fn find(ledger: &LedgerReader, slot: &Slot, what: &str) -> Result<Record, Failure> {
     let index = ledger.find(slot).ok_or_else(|| {
-        Failure::new(Exit::Verification, format!("the ledger must hold the {what} ({slot})"))
+        Failure::new(
+            Exit::Verification,
+            format!("the ledger must hold the {what} ({slot})"),
+        )
     })?;
-    ledger.record(index).map_err(Failure::with(Exit::Verification))
+    ledger
+        .record(index)
+        .map_err(Failure::with(Exit::Verification))
 }
 
 /// The canonical text that the ledger keeps with the first use.
@@ -50,13 +61,23 @@ fn constitution(
     ledger: &LedgerReader,
     reference: axiom_hive_core::record::ConstitutionRef,
 ) -> Result<Constitution, Failure> {
-    let slot = Slot::Constitution { name: reference.name, version: reference.version };
+    let slot = Slot::Constitution {
+        name: reference.name,
+        version: reference.version,
+    };
     let record = find(ledger, &slot, "constitution")?;
-    let missing = || Failure::new(Exit::Verification, "the ledger must hold the constitution's text");
+    let missing = || {
+        Failure::new(
+            Exit::Verification,
+            "the ledger must hold the constitution's text",
+        )
+    };
     let Body::Constitution { text, .. } = record.body else {
         return Err(missing());
     };
-    let payload = ledger.payload(&text).map_err(Failure::with(Exit::Verification))?;
+    let payload = ledger
+        .payload(&text)
+        .map_err(Failure::with(Exit::Verification))?;
     Constitution::from_canonical(&payload.ok_or_else(missing)?.bytes)
         .map_err(Failure::with(Exit::Verification))
 }

@@ -10,9 +10,7 @@ use axiom_hive_core::supervisor::{OutcomeKind, Prepared, Released};
 use axiom_hive_core::task::{ProcessProtocol, RuntimeSpec, TaskSpec};
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
-use axiom_hive_runner::pipeline::{
-    Finished, Job, PipelineError, build_ref, random_32, run_task,
-};
+use axiom_hive_runner::pipeline::{Finished, Job, PipelineError, build_ref, random_32, run_task};
 use axiom_hive_runner::runtime::{
     ApiKey, CancelToken, PYTHON_BIN, RuntimeOptions, default_python_command,
 };
@@ -32,7 +30,11 @@ pub(crate) fn run(args: RunArgs, printer: &Printer) -> Result<Exit, Failure> {
         Some(prompt) => prompt,
         None => read_stdin("the prompt")?,
     };
-    let spec = TaskSpec { prompt, runtime: runtime_spec(&args.runtime)?, branches: args.branches };
+    let spec = TaskSpec {
+        prompt,
+        runtime: runtime_spec(&args.runtime)?,
+        branches: args.branches,
+    };
     let task_uid = match args.task_uid {
         Some(uid) => check_uid(uid)?,
         None => fresh_uid()?,
@@ -42,7 +44,10 @@ pub(crate) fn run(args: RunArgs, printer: &Printer) -> Result<Exit, Failure> {
     let mut ledger = open_ledger(&args.ledger, &keys, printer)?;
     let options = runtime_options(&args.runtime, args.containment, &args.ledger)?;
     if args.containment != Containment::Required {
-        printer.note(&format!("containment: {:?}, as asked for", options.containment));
+        printer.note(&format!(
+            "containment: {:?}, as asked for",
+            options.containment
+        ));
     }
     printer.note(&format!("task {task_uid}"));
     let finished = drive(&mut ledger, &prepared, spec, task_uid, &options, build)?;
@@ -69,8 +74,17 @@ fn drive(
     runtime.block_on(async {
         let cancel = CancelToken::new();
         cancel_on_signal(cancel.clone()).map_err(Failure::with(Exit::Bug))?;
-        let job = Job { prepared, spec, task_uid, options, build, cancel };
-        run_task(ledger, job).await.map_err(|error| pipeline_failure(&error))
+        let job = Job {
+            prepared,
+            spec,
+            task_uid,
+            options,
+            build,
+            cancel,
+        };
+        run_task(ledger, job)
+            .await
+            .map_err(|error| pipeline_failure(&error))
     })
 }
 
@@ -122,20 +136,31 @@ fn fresh_uid() -> Result<String, Failure> {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = axiom_hive_core::digest::to_hex(&bytes);
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     Ok(parts.join("-"))
 }
 
 fn check_uid(uid: String) -> Result<String, Failure> {
     let reference = TaskRef { uid, attempt: 0 };
-    reference.validate().map_err(|error| Failure::new(Exit::Input, format!("--task-uid: {error}")))?;
+    reference
+        .validate()
+        .map_err(|error| Failure::new(Exit::Input, format!("--task-uid: {error}")))?;
     Ok(reference.uid)
 }
 
 fn runtime_spec(args: &RuntimeArgs) -> Result<RuntimeSpec, Failure> {
     let need = |value: &Option<String>, flag: &str| {
         value.clone().ok_or_else(|| {
-            Failure::new(Exit::Input, format!("{flag} must be given for this runtime"))
+            Failure::new(
+                Exit::Input,
+                format!("{flag} must be given for this runtime"),
+            )
         })
     };
     let protocol = match args.protocol {
@@ -147,14 +172,24 @@ fn runtime_spec(args: &RuntimeArgs) -> Result<RuntimeSpec, Failure> {
             let python_bin = std::env::var(PYTHON_BIN).ok();
             let more: Vec<&str> = args.args.iter().map(String::as_str).collect();
             let command = default_python_command(protocol, python_bin.as_deref(), &more);
-            RuntimeSpec::Process { protocol, command, env: environment(&args.env)? }
+            RuntimeSpec::Process {
+                protocol,
+                command,
+                env: environment(&args.env)?,
+            }
         }
         RuntimeChoice::Process => {
             let mut command = vec![need(&args.command, "--command")?];
             command.extend(args.args.iter().cloned());
-            RuntimeSpec::Process { protocol, command, env: environment(&args.env)? }
+            RuntimeSpec::Process {
+                protocol,
+                command,
+                env: environment(&args.env)?,
+            }
         }
-        RuntimeChoice::Http => RuntimeSpec::Http { url: need(&args.url, "--url")? },
+        RuntimeChoice::Http => RuntimeSpec::Http {
+            url: need(&args.url, "--url")?,
+        },
         RuntimeChoice::OpenAi => RuntimeSpec::OpenAi {
             base_url: need(&args.url, "--url")?,
             model: need(&args.model, "--model")?,
@@ -171,7 +206,10 @@ fn environment(items: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         .iter()
         .map(|item| match item.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(Failure::new(Exit::Input, format!("--env {item}: must be NAME=VALUE"))),
+            None => Err(Failure::new(
+                Exit::Input,
+                format!("--env {item}: must be NAME=VALUE"),
+            )),
         })
         .collect()
 }
@@ -206,17 +244,24 @@ fn write_receipt(path: &Path, finished: &Finished) -> Result<(), Failure> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let refuse = |path: &Path, error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Input, format!("cannot write {}: {error}", path.display()))
+        Failure::new(
+            Exit::Input,
+            format!("cannot write {}: {error}", path.display()),
+        )
     };
     std::fs::write(path, finished.receipt.to_string()).map_err(|error| refuse(path, &error))?;
-    let opening = finished.opening.to_canonical().map_err(Failure::with(Exit::Bug))?;
+    let opening = finished
+        .opening
+        .to_canonical()
+        .map_err(Failure::with(Exit::Bug))?;
     let mut name = path.as_os_str().to_owned();
     name.push(".opening");
     let path = PathBuf::from(name);
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&path).map_err(|error| refuse(&path, &error))?;
-    file.write_all(&opening).map_err(|error| refuse(&path, &error))
+    file.write_all(&opening)
+        .map_err(|error| refuse(&path, &error))
 }
 
 /// Answer on stdout; everything about it on stderr.
@@ -241,13 +286,22 @@ fn report(finished: &Finished, printer: &Printer) -> Result<Exit, Failure> {
 
 fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) -> Vec<String> {
     let decided = &outcome.decided;
-    let mut lines = vec![format!("{}: {:?}", super::ledger::kind(&finished.done.record), decided.reason)];
+    let mut lines = vec![format!(
+        "{}: {:?}",
+        super::ledger::kind(&finished.done.record),
+        decided.reason
+    )];
     if released.is_some_and(|text| text.source() == AnswerSource::Fallback) {
         lines.push("this is the constitution's fallback text, not an answer".to_owned());
     }
     if let Some(vote) = &decided.vote {
-        let key_only = released.is_some_and(|text| text.source() == AnswerSource::BranchTextKeyOnly);
-        let on = if key_only { " (agreed on: key only)" } else { "" };
+        let key_only =
+            released.is_some_and(|text| text.source() == AnswerSource::BranchTextKeyOnly);
+        let on = if key_only {
+            " (agreed on: key only)"
+        } else {
+            ""
+        };
         lines.push(format!(
             "agreement: {} of {} branches, {} asked, {} needed{on}",
             vote.leader, vote.asked, vote.committed, vote.ratio
@@ -261,9 +315,16 @@ fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) 
         ));
     }
     if outcome.observed.containment.reached != ContainmentLevel::NotApplicable {
-        lines.push(format!("containment: {:?}", outcome.observed.containment.reached));
+        lines.push(format!(
+            "containment: {:?}",
+            outcome.observed.containment.reached
+        ));
     }
-    let earlier = if finished.done.existing { " (recorded earlier)" } else { "" };
+    let earlier = if finished.done.existing {
+        " (recorded earlier)"
+    } else {
+        ""
+    };
     lines.push(format!("record: index {}{earlier}", finished.index));
     lines
 }
@@ -292,7 +353,13 @@ fn to_json(finished: &Finished, outcome: &Outcome, exit: Exit) -> Value {
 }
 
 fn origin(finished: &Finished) -> &str {
-    finished.receipt.proof().checkpoint.lines().next().unwrap_or_default()
+    finished
+        .receipt
+        .proof()
+        .checkpoint
+        .lines()
+        .next()
+        .unwrap_or_default()
 }
 
 /// DESIGN: who may retry what is in `docs/USAGE.md`.

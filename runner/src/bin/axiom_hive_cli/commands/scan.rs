@@ -39,7 +39,10 @@ pub(crate) fn scan(
         let rule = &rules.rules()[span.rule];
         let (start, end) = (span.start as usize, span.end as usize);
         let found = String::from_utf8_lossy(input.get(start..end).unwrap_or_default());
-        lines += &format!("{start}..{end}  {}  {:?}  {found:?}\n", rule.id, rule.action);
+        lines += &format!(
+            "{start}..{end}  {}  {:?}  {found:?}\n",
+            rule.id, rule.action
+        );
         spans.push(json!({"rule": rule.id, "action": rule.action, "start": start, "end": end}));
     }
     let findings = report.findings;
@@ -48,6 +51,7 @@ pub(crate) fn scan(
         findings.spans, findings.words, findings.bytes
     ));
     printer.note(lines.trim_end());
-    let value = json!({"verdict": verdict, "text": filtered.text, "spans": spans, "removed": findings});
+    let value =
+        json!({"verdict": verdict, "text": filtered.text, "spans": spans, "removed": findings});
     printer.result(&filtered.text, &value)
 }

@@ -17,7 +17,10 @@ pub(crate) fn verify(args: VerifyArgs, printer: &Printer) -> Result<Exit, Failur
         (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, &args, printer),
         (Some(dir), _, key) => super::ledger::verify(dir, key.as_ref(), printer),
         // The grammar asks for one of the two, and for a key with a receipt.
-        _ => Err(Failure::new(Exit::Input, "name a ledger directory, or --receipt with --key")),
+        _ => Err(Failure::new(
+            Exit::Input,
+            "name a ledger directory, or --receipt with --key",
+        )),
     }
 }
 
@@ -30,7 +33,9 @@ fn read_key(text: &str) -> Result<VerifyingKey, Failure> {
         }
         Err(_) => read_text(Path::new(text))?,
     };
-    key.trim().parse().map_err(|error| Failure::new(Exit::Input, format!("{text}: {error}")))
+    key.trim()
+        .parse()
+        .map_err(|error| Failure::new(Exit::Input, format!("{text}: {error}")))
 }
 
 fn verify_receipt(
@@ -65,7 +70,11 @@ fn print_verified(
     checked: &[&str],
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let VerifiedReceipt { record, index, checkpoint } = verified;
+    let VerifiedReceipt {
+        record,
+        index,
+        checkpoint,
+    } = verified;
     let kind = super::ledger::kind(record);
     let mut text = format!(
         "verified: {}\nrecord {index} of {} (tree size {}): {kind}\n",
