@@ -43,11 +43,11 @@ fn acknowledged(record: Record) -> Event {
 }
 
 fn appended(commands: &[Command]) -> &Record {
-    let entries = commands.iter().filter_map(|command| match command {
+    let mut entries = commands.iter().filter_map(|command| match command {
         Command::Append(entry) => Some(&entry.record),
         _ => None,
     });
-    entries.last().unwrap()
+    entries.next_back().unwrap()
 }
 
 /// A machine whose intent is durable, with the commands that followed.
@@ -185,7 +185,7 @@ fn nothing_is_released_for_a_record_that_was_not_appended() {
 /// What an earlier run of the same task recorded for `answers`.
 fn stored(prepared: &Prepared, uid: &str, answers: &[&str]) -> (Record, Option<Payload>) {
     let mut earlier = task("Where?");
-    earlier.reference.uid = uid.to_owned();
+    uid.clone_into(&mut earlier.reference.uid);
     earlier.salts = Salts::Seed([1; 32]);
     let (done, _, ledger) = run(prepared, &earlier, &texts(answers));
     let answer = done

@@ -5,18 +5,21 @@ mod supervisor_support;
 
 use std::collections::BTreeSet;
 
-use axiom_hive_core::record::{BranchError, Label, Outcome, Payload, Reason, Record, StopEvent};
+use axiom_hive_core::interceptor::Supervised;
+use axiom_hive_core::record::{
+    BranchError, Findings, Label, Outcome, Payload, Reason, Record, StopEvent,
+};
 use axiom_hive_core::supervisor::{
-    BranchResult, Deliberation, Done, Event, Prepared, ReplayError, Task, replay,
+    BranchResult, Deliberation, Done, Event, Prepared, Released, ReplayError, Task, replay,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use supervisor_support::*;
 
-fn runner(name: &str, default: u32) -> TestRunner {
+fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config {
-        cases: budget(name, default),
+        cases,
         failure_persistence: None,
         ..Config::default()
     })
@@ -184,7 +187,7 @@ fn replayed(
 #[test]
 fn every_run_is_recorded_released_and_replayed_byte_for_byte() {
     let reasons = std::cell::RefCell::new(BTreeSet::new());
-    runner("supervisor_runs", 1_500)
+    runner(budget("supervisor_runs", 1_500))
         .run(&cases(), |case| {
             let prepared = case.prepared();
             let (done, seen, ledger) = case.run(&prepared, case.order.clone());
@@ -236,7 +239,7 @@ fn every_run_is_recorded_released_and_replayed_byte_for_byte() {
 #[test]
 fn the_same_events_in_any_order_give_the_same_record_and_text() {
     let orders = prop::collection::vec(any::<usize>(), 12);
-    runner("supervisor_orders", 1_500)
+    runner(budget("supervisor_orders", 1_500))
         .run(
             &(cases(), orders, 1..=10_u32),
             |(mut case, order, parallel)| {
@@ -279,9 +282,12 @@ fn set_surplus(record: &mut Record, surplus: u32) {
 }
 
 fn replace_line(policy: &str, key: &str, value: u32) -> String {
-    let line = |line: &str| match line.starts_with(key) {
-        true => format!("{key} = {value}\n"),
-        false => format!("{line}\n"),
+    let line = |line: &str| {
+        if line.starts_with(key) {
+            format!("{key} = {value}\n")
+        } else {
+            format!("{line}\n")
+        }
     };
     policy.lines().map(line).collect()
 }
@@ -289,7 +295,7 @@ fn replace_line(policy: &str, key: &str, value: u32) -> String {
 /// Running every branch and counting once gives the same outcome and the same text.
 #[test]
 fn early_stop_decides_as_all_branches_do() {
-    runner("supervisor_full_votes", 1_500)
+    runner(budget("supervisor_full_votes", 1_500))
         .run(&cases(), |mut case| {
             case.stop = None;
             let prepared = case.prepared();
@@ -306,8 +312,8 @@ fn early_stop_decides_as_all_branches_do() {
             let full = all.conclude(None).unwrap();
             prop_assert_eq!(full.decided.reason, outcome(&done).decided.reason);
             prop_assert_eq!(full.decided.answer, outcome(&done).decided.answer.clone());
-            let text = done.released.as_ref().map(|text| text.text());
-            prop_assert_eq!(full.answer.as_ref().map(|text| text.text()), text);
+            let text = done.released.as_ref().map(Released::text);
+            prop_assert_eq!(full.answer.as_ref().map(Supervised::text), text);
             Ok(())
         })
         .unwrap();
@@ -347,7 +353,7 @@ fn replay_finds_every_change_of_what_was_decided() {
         |outcome| outcome.decided.branches[3].error = Some(BranchError::Lost),
         |outcome| outcome.decided.answer.as_mut().unwrap().removed.spans = 0,
         |outcome| outcome.decided.answer = None,
-        |outcome| outcome.decided.prompt_findings = Some(Default::default()),
+        |outcome| outcome.decided.prompt_findings = Some(Findings::default()),
     ];
     for (number, edit) in changes.into_iter().enumerate() {
         let result = replayed(&ledger, &prepared, &change(&record, edit));
@@ -358,7 +364,7 @@ fn replay_finds_every_change_of_what_was_decided() {
     }
     let changes: [fn(&mut Outcome); 3] = [
         // Too few branches to decide, and a stop event after the decision.
-        |outcome| drop(outcome.decided.branches.pop()),
+        |outcome| outcome.decided.branches.truncate(2),
         |outcome| outcome.decided.branches.clear(),
         |outcome| outcome.observed.stopped_by = Some(StopEvent::Deadline),
     ];

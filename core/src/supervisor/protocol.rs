@@ -11,6 +11,10 @@ use super::release::{ReleaseError, Released};
 
 /// What happens to the machine.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event is handled at once and never stored"
+)]
 pub enum Event {
     /// The appended record is durable.
     Acknowledged(Acknowledged),

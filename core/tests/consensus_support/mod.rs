@@ -1,4 +1,5 @@
 //! The vote as its definition says, by counting all votes; and what the consensus tests share.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use axiom_hive_core::consensus::{Ballot, Decision, Disagreement, Key, KeyMaker, Tally, Vote};
 use axiom_hive_core::constitution::{Equivalence, Quorum, Ratio, Tie};
