@@ -85,7 +85,7 @@ impl Hive {
     }
 
     pub(crate) fn cli<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Ran {
-        ran(self.command().args(args).output().unwrap())
+        ran(&self.command().args(args).output().unwrap())
     }
 
     /// `run` under this hive's constitution and ledger.
@@ -99,7 +99,7 @@ impl Hive {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        ran(self.run_command(args).output().unwrap())
+        ran(&self.run_command(args).output().unwrap())
     }
 
     pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Ran {
@@ -119,10 +119,10 @@ impl Hive {
 }
 
 pub(crate) fn finish(child: Child) -> Ran {
-    ran(child.wait_with_output().unwrap())
+    ran(&child.wait_with_output().unwrap())
 }
 
-fn ran(output: Output) -> Ran {
+fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
