@@ -18,7 +18,7 @@ use axiom_hive_core::task::{RuntimeSpec, TaskSpec};
 
 /// The value of `AXIOM_HIVE_BUDGET_<NAME>`, or `default`. `tests/budget.toml` gathers them.
 pub(crate) fn budget(name: &str, default: u32) -> u32 {
-    let variable = format!("AXIOM_HIVE_BUDGET_{name}");
+    let variable = format!("AXIOM_HIVE_BUDGET_{}", name.to_ascii_uppercase());
     std::env::var(&variable).map_or(default, |text| {
         text.parse()
             .unwrap_or_else(|_| panic!("{variable} must be a count, not {text:?}"))
