@@ -105,7 +105,7 @@ fn digests_are_pinned() {
         ),
         (
             tests_dir("valid/everything.toml"),
-            "sha256:3c58eccc4f9470babeccfc95bc433b9e0ee4449d0804e5cd25b4e5ce81373197",
+            "sha256:34f8ddc957f8b9195e981f351ecebbccafcf87896ddb8282617b96766b6e2282",
         ),
     ];
     for (path, digest) in pinned {

@@ -114,12 +114,23 @@ fn the_canonical_form_is_fixed() {
 #[test]
 fn commitments_are_listed_in_order() {
     let answered = Record::new(Body::Answered(largest_outcome())).commitments();
-    assert_eq!(answered.len(), 2 + 64 + 1 + 1);
+    assert_eq!(answered.len(), 2 + 64 + 2 + 1);
     assert_eq!(answered[..2], [Commitment([1; 32]), Commitment([2; 32])]);
-    assert_eq!(answered[66..], [Commitment([3; 32]), Commitment([4; 32])]);
+    assert_eq!(
+        answered[66..],
+        [
+            Commitment([3; 32]),
+            Commitment([6; 32]),
+            Commitment([4; 32])
+        ]
+    );
     assert_eq!(
         intent().commitments(),
-        [Commitment([5; 32]), Commitment([2; 32])]
+        [
+            Commitment([1; 32]),
+            Commitment([5; 32]),
+            Commitment([2; 32])
+        ]
     );
     let erasure = every_kind().pop().unwrap();
     assert_eq!(erasure.commitments(), []);

@@ -66,10 +66,6 @@ fn no_kill_loses_or_doubles_a_record() {
     }
     hive.verify().expect(0);
     assert_one_terminal_each(&hive, &answers);
-    println!(
-        "{killed} kills in {round} runs over {} points",
-        CRASH_POINTS.len()
-    );
 }
 
 fn assert_one_terminal_each(hive: &Hive, answers: &BTreeMap<String, String>) {

@@ -38,7 +38,15 @@ pub(super) fn check(pattern: &str) -> Result<usize, String> {
         .utf8(false)
         .build()
         .parse(pattern)
-        .map_err(|error| format!("must be a linear-time regular expression: {error}"))?;
+        .map_err(|error| {
+            let error = error.to_string();
+            let why = error
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            format!("must be a linear-time regular expression: {why}")
+        })?;
     let properties = hir.properties();
     if !properties.look_set().is_empty() {
         return Err("must have no anchor or word boundary: every match is a whole word".into());

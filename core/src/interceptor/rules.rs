@@ -96,8 +96,8 @@ impl RuleSet {
         let mut rules = collect(interceptor, &mut errors);
         // Every rule is compiled, in force or not, so that switching a category on finds no surprise.
         let all = Self::build(&rules, &mut errors);
+        check_examples(&rules, &mut errors);
         if let Some(all) = all.filter(|_| errors.is_empty()) {
-            all.check_examples(&rules, &mut errors);
             all.check_replacements(&mut errors);
         }
         rules.retain(|rule| match rule.info.category {
@@ -213,46 +213,6 @@ impl RuleSet {
         self.window_bytes
     }
 
-    fn check_examples(&self, rules: &[Rule<'_>], errors: &mut Vec<RuleError>) {
-        for (index, rule) in rules.iter().enumerate() {
-            let Source::Pattern(pattern) = &rule.source else {
-                continue;
-            };
-            for (at, example) in pattern.examples.iter().enumerate() {
-                if !self.finds(example, index) {
-                    let path = format!("{}.examples[{at}]", rule.path);
-                    report(
-                        errors,
-                        path,
-                        "must hold something that the pattern finds as a whole word",
-                    );
-                }
-            }
-            for (at, example) in pattern.counterexamples.iter().enumerate() {
-                if self.finds(example, index) {
-                    let path = format!("{}.counterexamples[{at}]", rule.path);
-                    report(errors, path, "must hold nothing that the pattern finds");
-                }
-            }
-        }
-    }
-
-    /// Whether rule `index` matches anywhere in `text`, whatever other rules do.
-    fn finds(&self, text: &str, index: usize) -> bool {
-        let mut view = super::view::View::default();
-        view.push(text.as_bytes());
-        let folded = view.folded();
-        let mut is_found = false;
-        for at in 0..folded.len() {
-            let is_inside = at > 0 && super::fold::is_word(folded[at - 1]);
-            if !(is_inside && super::fold::is_word(folded[at])) {
-                self.patterns
-                    .find(&folded[at..], |_, rule| is_found |= rule == index);
-            }
-        }
-        is_found
-    }
-
     /// No rule may match what a rule puts in place of a finding, else filtering twice would differ.
     fn check_replacements(&self, errors: &mut Vec<RuleError>) {
         let must = "must not match what replaces a finding";
@@ -297,6 +257,53 @@ impl RuleSet {
             }
         }
     }
+}
+
+/// Each pattern alone, so that one wrong rule does not hide another.
+fn check_examples(rules: &[Rule<'_>], errors: &mut Vec<RuleError>) {
+    for rule in rules {
+        let Source::Pattern(pattern) = &rule.source else {
+            continue;
+        };
+        let alone = check(&pattern.pattern)
+            .and_then(|bytes| Patterns::compile(&[&pattern.pattern], vec![0], bytes));
+        let Ok(alone) = alone else {
+            continue;
+        };
+        for (at, _) in pattern
+            .examples
+            .iter()
+            .enumerate()
+            .filter(|(_, text)| !finds(&alone, text))
+        {
+            let must = "must hold something that the pattern finds as a whole word";
+            report(errors, format!("{}.examples[{at}]", rule.path), must);
+        }
+        let wrong = pattern
+            .counterexamples
+            .iter()
+            .enumerate()
+            .filter(|(_, text)| finds(&alone, text));
+        for (at, _) in wrong {
+            let must = "must hold nothing that the pattern finds";
+            report(errors, format!("{}.counterexamples[{at}]", rule.path), must);
+        }
+    }
+}
+
+/// Whether a pattern finds anything in `text`, whatever other rules do.
+fn finds(patterns: &Patterns, text: &str) -> bool {
+    let mut view = super::view::View::default();
+    view.push(text.as_bytes());
+    let folded = view.folded();
+    let is_word = |at: usize| super::fold::is_word(folded[at]);
+    let mut is_found = false;
+    for at in 0..folded.len() {
+        if at == 0 || !is_word(at) || !is_word(at - 1) {
+            patterns.find(&folded[at..], |_, _| is_found = true);
+        }
+    }
+    is_found
 }
 
 fn hash_template(id: &str) -> Vec<Vec<u8>> {

@@ -139,8 +139,8 @@ impl View {
 
     fn replace_broken(&mut self, broken: usize) {
         self.append("\u{fffd}");
-        let delta = broken as i64 - '\u{fffd}'.len_utf8() as i64;
-        self.shift(delta);
+        // One to three bytes became the three of U+FFFD.
+        self.shift(i64::try_from(broken).unwrap_or(3) - 3);
     }
 
     fn shift(&mut self, delta: i64) {
@@ -202,7 +202,7 @@ impl View {
             if self.dropped_run > MAX_DROPPED_RUN {
                 self.dropped_run = MAX_DROPPED_RUN;
                 self.cut += 1;
-                self.shift(utf8.len() as i64);
+                self.shift(i64::try_from(utf8.len()).unwrap_or(4));
                 return;
             }
         }

@@ -88,9 +88,9 @@ fn any_supervisor() -> impl Strategy<Value = SupervisorPolicy> {
 
 fn any_action() -> impl Strategy<Value = Action> {
     select(vec![
+        // Not `mask`: no other rule may then match a word of four characters.
         Action::Redact,
         Action::Remove,
-        Action::Mask,
         Action::Hash,
         Action::Withhold,
     ])

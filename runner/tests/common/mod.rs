@@ -9,25 +9,25 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// One user on one machine.
-pub struct Hive {
-    pub dir: TempDir,
+pub(crate) struct Hive {
+    pub(crate) dir: TempDir,
 }
 
 /// What a command printed and how it ended.
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(self.stdout.trim())
             .unwrap_or_else(|_| panic!("not JSON: {}\n{}", self.stdout, self.stderr))
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(
             self.code,
             Some(code),
@@ -47,7 +47,7 @@ impl Default for Hive {
 
 impl Hive {
     /// `extra` is appended to a minimal constitution.
-    pub fn new(extra: &str) -> Self {
+    pub(crate) fn new(extra: &str) -> Self {
         let hive = Self {
             dir: TempDir::new().unwrap(),
         };
@@ -58,21 +58,21 @@ impl Hive {
         hive
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn ledger(&self) -> PathBuf {
+    pub(crate) fn ledger(&self) -> PathBuf {
         self.path("ledger")
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_axiom_hive_cli"));
         command
             .env("XDG_STATE_HOME", self.path("state"))
@@ -84,12 +84,12 @@ impl Hive {
         command
     }
 
-    pub fn cli<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Ran {
-        ran(self.command().args(args).output().unwrap())
+    pub(crate) fn cli<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Ran {
+        ran(&self.command().args(args).output().unwrap())
     }
 
     /// `run` under this hive's constitution and ledger.
-    pub fn run_command(&self, args: &[&str]) -> Command {
+    pub(crate) fn run_command(&self, args: &[&str]) -> Command {
         let mut command = self.command();
         command.arg("run");
         command
@@ -98,11 +98,11 @@ impl Hive {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Ran {
-        ran(self.run_command(args).output().unwrap())
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(&self.run_command(args).output().unwrap())
     }
 
-    pub fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Ran {
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Ran {
         let mut child = self
             .run_command(args)
             .stdin(Stdio::piped())
@@ -113,16 +113,16 @@ impl Hive {
         finish(child)
     }
 
-    pub fn verify(&self) -> Ran {
+    pub(crate) fn verify(&self) -> Ran {
         self.cli(&[Path::new("verify"), &self.ledger()])
     }
 }
 
-pub fn finish(child: Child) -> Ran {
-    ran(child.wait_with_output().unwrap())
+pub(crate) fn finish(child: Child) -> Ran {
+    ran(&child.wait_with_output().unwrap())
 }
 
-fn ran(output: Output) -> Ran {
+fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -43,14 +43,14 @@ fn is_luhn(digits: &[u8]) -> bool {
         .enumerate()
         .map(|(at, digit)| {
             let digit = u32::from(*digit);
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 digit
             } else {
                 digit * 2 / 10 + digit * 2 % 10
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// A US social security number `AAA-GG-SSSS` with hyphens or spaces: area not 000, 666 or 9xx,

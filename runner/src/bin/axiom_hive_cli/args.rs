@@ -34,7 +34,7 @@ pub(crate) struct GlobalArgs {
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
-    /// How the log on stderr is printed; AXIOM_HIVE_LOG sets the level
+    /// How the log on stderr is printed; `AXIOM_HIVE_LOG` sets the level
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }
@@ -126,7 +126,7 @@ pub(crate) struct RuntimeArgs {
     /// Who answers
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Python)]
     pub(crate) runtime: RuntimeChoice,
-    /// For `process`: the program. PYTHON_BIN names the interpreter of `python`
+    /// For `process`: the program. `PYTHON_BIN` names the interpreter of `python`
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) command: Option<String>,
     /// For `process` and `python`: one argument; may be repeated
@@ -153,7 +153,7 @@ pub(crate) struct RuntimeArgs {
     /// For `openai`: upper bound of generated tokens
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
-    /// For `openai`: a file that holds the API key; AXIOM_HIVE_API_KEY otherwise
+    /// For `openai`: a file that holds the API key; `AXIOM_HIVE_API_KEY` otherwise
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
 }

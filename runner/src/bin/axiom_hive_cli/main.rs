@@ -48,7 +48,7 @@ fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     match cli.command {
         None => commands::run::run(cli.run, printer),
         Some(Command::Run(args)) => commands::run::run(args, printer),
-        Some(Command::Verify(args)) => commands::verify::verify(args, printer),
+        Some(Command::Verify(args)) => commands::verify::verify(&args, printer),
         Some(Command::Replay { ledger_dir, index }) => {
             commands::replay::replay(&ledger_dir, index, printer)
         }
@@ -60,14 +60,14 @@ fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Some(Command::Completions { shell }) => {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "axiom_hive_cli", &mut bytes);
-            printer.raw(&bytes)
+            output::raw(&bytes)
         }
         Some(Command::Man) => {
             let mut bytes = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut bytes)
                 .map_err(Failure::with(Exit::Bug))?;
-            printer.raw(&bytes)
+            output::raw(&bytes)
         }
     }
 }

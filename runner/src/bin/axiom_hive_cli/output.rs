@@ -18,6 +18,20 @@ pub(crate) fn is_colour_terminal() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Bytes on stdout, as they are.
+pub(crate) fn raw(bytes: &[u8]) -> Result<Exit, Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        // A reader that has seen enough (`| head`) is no failure of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        Err(error) => Err(Failure::new(
+            Exit::Input,
+            format!("cannot write to stdout: {error}"),
+        )),
+        Ok(()) => Ok(Exit::Ok),
+    }
+}
+
 impl Printer {
     pub(crate) fn new(output: Output) -> Self {
         Self {
@@ -30,28 +44,14 @@ impl Printer {
         self.output == Output::Json
     }
 
-    /// Bytes on stdout, as they are.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<Exit, Failure> {
-        let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            // A reader that has seen enough (`| head`) is no failure of ours.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-            Err(error) => Err(Failure::new(
-                Exit::Input,
-                format!("cannot write to stdout: {error}"),
-            )),
-            Ok(()) => Ok(Exit::Ok),
-        }
-    }
-
     /// A result: `text` or `value`, by the form the user asked for, with a line end.
     pub(crate) fn result(&self, text: &str, value: &Value) -> Result<Exit, Failure> {
         if self.is_json() {
-            self.raw(format!("{value}\n").as_bytes())
+            raw(format!("{value}\n").as_bytes())
         } else if text.is_empty() || text.ends_with('\n') {
-            self.raw(text.as_bytes())
+            raw(text.as_bytes())
         } else {
-            self.raw(format!("{text}\n").as_bytes())
+            raw(format!("{text}\n").as_bytes())
         }
     }
 
@@ -72,7 +72,7 @@ impl Printer {
         if self.is_json() {
             let value = json!({"error": failure.message, "exitCode": failure.exit.code()});
             // The exit code still tells when this write fails.
-            let _ = self.raw(format!("{value}\n").as_bytes());
+            let _ = raw(format!("{value}\n").as_bytes());
         } else {
             let label = if self.colour {
                 "\u{1b}[31merror\u{1b}[0m"

@@ -1,5 +1,6 @@
 //! `ledger key | list | show | export`, and `verify` of a whole ledger: reading, without the lock.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use axiom_hive_core::record::{Body, Record};
@@ -76,12 +77,13 @@ fn list(dir: &Path, from: u64, limit: u64, printer: &Printer) -> Result<Exit, Fa
         let kind = kind(&record);
         let task = record.task();
         let reason = record.outcome().map(|outcome| outcome.decided.reason);
-        text += &format!("{index:>8}  {kind:<12}");
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{index:>8}  {kind:<12}");
         if let Some(task) = task {
-            text += &format!("  {}  attempt {}", task.uid, task.attempt);
+            let _ = write!(text, "  {}  attempt {}", task.uid, task.attempt);
         }
         if let Some(reason) = reason {
-            text += &format!("  {reason:?}");
+            let _ = write!(text, "  {reason:?}");
         }
         text.push('\n');
         records.push(json!({
@@ -147,16 +149,17 @@ fn verify_text(report: &VerifyReport, verdict: &str) -> String {
     );
     for open in &report.unfinished {
         let task = &open.task;
-        text += &format!(
-            "unfinished: task {} attempt {} (intent {})\n",
+        let _ = writeln!(
+            text,
+            "unfinished: task {} attempt {} (intent {})",
             task.uid, task.attempt, open.index
         );
     }
     if let Some(tail) = &report.tail {
-        text += &format!("tail: {tail}\n");
+        let _ = writeln!(text, "tail: {tail}");
     }
     for problem in &report.problems {
-        text += &format!("problem: {problem}\n");
+        let _ = writeln!(text, "problem: {problem}");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! `scan`: a dry run of the interceptor that explains each span.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use axiom_hive_core::interceptor::{HashKey, RuleSet, Verdict, intercept};
@@ -39,8 +40,10 @@ pub(crate) fn scan(
         let rule = &rules.rules()[span.rule];
         let (start, end) = (span.start as usize, span.end as usize);
         let found = String::from_utf8_lossy(input.get(start..end).unwrap_or_default());
-        lines += &format!(
-            "{start}..{end}  {}  {:?}  {found:?}\n",
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            lines,
+            "{start}..{end}  {}  {:?}  {found:?}",
             rule.id, rule.action
         );
         spans.push(json!({"rule": rule.id, "action": rule.action, "start": start, "end": end}));

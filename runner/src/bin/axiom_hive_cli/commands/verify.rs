@@ -1,5 +1,6 @@
 //! `verify`: a whole ledger, or one receipt offline.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use axiom_hive_core::record::{Opening, Receipt, VerifiedReceipt};
@@ -11,10 +12,10 @@ use crate::args::VerifyArgs;
 use crate::input::{read_file, read_text};
 use crate::output::Printer;
 
-pub(crate) fn verify(args: VerifyArgs, printer: &Printer) -> Result<Exit, Failure> {
+pub(crate) fn verify(args: &VerifyArgs, printer: &Printer) -> Result<Exit, Failure> {
     let key = args.key.as_deref().map(read_key).transpose()?;
     match (&args.ledger_dir, &args.receipt, key) {
-        (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, &args, printer),
+        (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, args, printer),
         (Some(dir), _, key) => super::ledger::verify(dir, key.as_ref(), printer),
         // The grammar asks for one of the two, and for a key with a receipt.
         _ => Err(Failure::new(
@@ -84,8 +85,10 @@ fn print_verified(
     );
     if let Some(outcome) = record.outcome() {
         let constitution = &outcome.decided.constitution;
-        text += &format!(
-            "task {} under constitution {} {} ({})\n",
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "task {} under constitution {} {} ({})",
             outcome.task.uid, constitution.name, constitution.version, constitution.digest
         );
     }
