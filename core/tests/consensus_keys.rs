@@ -16,7 +16,7 @@ fn key(equivalence: &Equivalence) -> impl Fn(&str) -> Option<String> + use<> {
 
 fn runner() -> TestRunner {
     TestRunner::new(Config {
-        cases: budget("consensus_keys", 2_000),
+        cases: budget("CONSENSUS_KEYS", 2_000),
         failure_persistence: None,
         ..Config::default()
     })

@@ -130,7 +130,7 @@ fn check_product(
 #[test]
 fn early_stop_is_the_full_vote_for_every_sequence() {
     let booth = Booth::new(CLASSES);
-    for asked in 1..=budget("consensus_product_branches", 4).min(8) {
+    for asked in 1..=budget("CONSENSUS_PRODUCT_BRANCHES", 4).min(8) {
         for votes in 1..=u64::from(asked) {
             let billionths = votes * 1_000_000_000 / u64::from(asked);
             for rules in all_rules(asked, billionths) {
@@ -175,7 +175,7 @@ fn rules_and_votes() -> impl Strategy<Value = (Rules, Vec<Symbol>)> {
 #[test]
 fn early_stop_is_the_full_vote_up_to_64_branches() {
     let config = Config {
-        cases: budget("consensus_votes", 20_000),
+        cases: budget("CONSENSUS_VOTES", 20_000),
         failure_persistence: None,
         ..Config::default()
     };

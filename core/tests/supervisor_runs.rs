@@ -187,7 +187,7 @@ fn replayed(
 #[test]
 fn every_run_is_recorded_released_and_replayed_byte_for_byte() {
     let reasons = std::cell::RefCell::new(BTreeSet::new());
-    runner(budget("supervisor_runs", 1_500))
+    runner(budget("SUPERVISOR_RUNS", 1_500))
         .run(&cases(), |case| {
             let prepared = case.prepared();
             let (done, seen, ledger) = case.run(&prepared, case.order.clone());
@@ -239,7 +239,7 @@ fn every_run_is_recorded_released_and_replayed_byte_for_byte() {
 #[test]
 fn the_same_events_in_any_order_give_the_same_record_and_text() {
     let orders = prop::collection::vec(any::<usize>(), 12);
-    runner(budget("supervisor_orders", 1_500))
+    runner(budget("SUPERVISOR_ORDERS", 1_500))
         .run(
             &(cases(), orders, 1..=10_u32),
             |(mut case, order, parallel)| {
@@ -295,7 +295,7 @@ fn replace_line(policy: &str, key: &str, value: u32) -> String {
 /// Running every branch and counting once gives the same outcome and the same text.
 #[test]
 fn early_stop_decides_as_all_branches_do() {
-    runner(budget("supervisor_full_votes", 1_500))
+    runner(budget("SUPERVISOR_FULL_VOTES", 1_500))
         .run(&cases(), |mut case| {
             case.stop = None;
             let prepared = case.prepared();
