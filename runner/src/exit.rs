@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+use axiom_hive_core::record::Reason;
+use axiom_hive_core::supervisor::OutcomeKind;
+
+use crate::ledger::LedgerError;
+use crate::pipeline::PipelineError;
+
 /// How a program of ours ends. `docs/USAGE.md` has the table with who retries what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -29,6 +35,21 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// How a run ends whose task ended for `reason`.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        if reason == Reason::ContainmentFailed {
+            return Self::Containment;
+        }
+        match OutcomeKind::of(reason) {
+            OutcomeKind::Answered => Self::Ok,
+            OutcomeKind::Refused => Self::Input,
+            OutcomeKind::Withheld => Self::Withheld,
+            OutcomeKind::Failed => Self::Runtime,
+            OutcomeKind::Cancelled => Self::Cancelled,
+        }
+    }
+
     /// The number the process ends with.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -67,3 +88,47 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let exit = match &error {
+            PipelineError::Ledger(
+                LedgerError::ConstitutionChanged { .. } | LedgerError::ConstitutionUnknown { .. },
+            ) => Exit::Constitution,
+            PipelineError::Ledger(_) | PipelineError::Release(_) => Exit::Ledger,
+            PipelineError::OtherTask { .. } | PipelineError::TooManyAttempts(_) => Exit::Input,
+            PipelineError::OutOfTurn(_) | PipelineError::Opening(_) | PipelineError::Random(_) => {
+                Exit::Bug
+            }
+        };
+        Self::new(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Reason};
+
+    #[test]
+    fn every_reason_has_the_exit_code_of_its_class() {
+        for (reason, code) in [
+            (Reason::Agreed, 0),
+            (Reason::PromptEmpty, 1),
+            (Reason::PromptTooLong, 1),
+            (Reason::PromptWithheld, 1),
+            (Reason::NotAllowed, 1),
+            (Reason::RuntimeFailed, 3),
+            (Reason::DeadlineExceeded, 3),
+            (Reason::Interrupted, 3),
+            (Reason::NoAgreement, 4),
+            (Reason::Tie, 4),
+            (Reason::TooFewValid, 4),
+            (Reason::PolicyWithheld, 4),
+            (Reason::BudgetSpent, 4),
+            (Reason::ContainmentFailed, 6),
+            (Reason::Cancelled, 8),
+        ] {
+            assert_eq!(Exit::of(reason).code(), code, "{reason:?}");
+        }
+    }
+}

@@ -318,3 +318,88 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+/// Inside the shim's own walls Landlock cannot be set up again, so a second containment fails as on a
+/// kernel without it.
+#[test]
+fn exit_6_when_containment_cannot_be_had() {
+    let hive = Hive::default();
+    let program = env!("CARGO_BIN_EXE_axiom_hive_cli");
+    let bin = std::path::Path::new(program).parent().unwrap();
+    let settings = serde_json::json!({
+        "required": true, "read": [bin, "/proc"], "scratch": hive.dir.path(),
+        "memoryBytes": 8_u64 << 30, "processes": 100,
+    });
+    let state = format!("XDG_STATE_HOME={}", hive.path("state").display());
+    let ran = hive.cli(&[
+        "__contain",
+        &settings.to_string(),
+        &state,
+        "--",
+        program,
+        "run",
+        "--constitution",
+        &hive.path("constitution.toml").display().to_string(),
+        "--ledger",
+        &hive.ledger().display().to_string(),
+        "--runtime",
+        "process",
+        "--command",
+        "/bin/cat",
+        "hi",
+    ]);
+    ran.expect(6);
+    let list = hive.cli(&["ledger", "list", "ledger"]).expect(0);
+    assert!(list.stdout.contains("ContainmentFailed"), "{}", list.stdout);
+    hive.verify().expect(0);
+}
+
+/// Only a build for tests can be made to panic.
+#[cfg(feature = "crash-points")]
+#[test]
+fn exit_70_for_a_bug() {
+    let hive = Hive::default();
+    let output = hive
+        .command()
+        .args(["man"])
+        .env("AXIOM_HIVE_CRASH_AT", "cli.panic")
+        .output();
+    assert_eq!(output.unwrap().status.code(), Some(70));
+}
+
+#[test]
+fn the_supervisor_of_a_pod_takes_its_task_from_a_file() {
+    let hive = Hive::default();
+    hive.write(
+        "task.json",
+        r#"{"prompt":"mail ann@example.org","runtime":{"kind":"echo"}}"#,
+    );
+    let run = |task: &str| {
+        let args = [
+            "--task",
+            task,
+            "--task-uid",
+            "pod-1",
+            "--constitution",
+            "constitution.toml",
+        ];
+        std::process::Command::new(env!("CARGO_BIN_EXE_hive_supervisor"))
+            .env("XDG_STATE_HOME", hive.path("state"))
+            .current_dir(hive.dir.path())
+            .args(args)
+            .args(["--ledger", "ledger", "--receipt", "receipt.tlog-proof"])
+            .output()
+            .unwrap()
+    };
+    assert_eq!(run("task.json").status.code(), Some(0));
+    let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
+    let args = [
+        "verify",
+        "--receipt",
+        "receipt.tlog-proof",
+        "--key",
+        key.trim(),
+    ];
+    assert!(hive.cli(&args).expect(0).stdout.contains("task pod-1"));
+    assert_eq!(run("no-such-file.json").status.code(), Some(1));
+}

@@ -1,10 +1,152 @@
-//! The entry point of a runner pod.
+//! The entry point of a runner pod: one task from a file, through the same pipeline as the command
+//! line, its receipt to a file.
+//!
+//! Until the ledger service exists it appends to a ledger directory itself, intent included.
 
-use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use axiom_hive_core::constitution::Constitution;
+use axiom_hive_core::supervisor::Prepared;
+use axiom_hive_core::task::TaskSpec;
+use axiom_hive_runner::exit::{Exit, Failure};
+use axiom_hive_runner::ledger::{KeyStore, Ledger};
+use axiom_hive_runner::pipeline::{Finished, Job, build_ref, run_task};
+use axiom_hive_runner::runtime::{CancelToken, RuntimeOptions};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The upper bound of the task's and of the constitution's file: 2 MiB.
+const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
+/// 128 + SIGTERM: told to stop. Only whoever told it knows what that means, so nothing is recorded.
+const EXIT_STOPPED: u8 = 143;
+
+/// Run one task in a pod
+#[derive(Debug, Parser)]
+#[command(name = "hive_supervisor", version)]
+struct Args {
+    /// The task (JSON of its spec)
+    #[arg(long, value_name = "FILE")]
+    task: PathBuf,
+    /// Names the task
+    #[arg(long, value_name = "UID")]
+    task_uid: String,
+    /// The constitution (TOML)
+    #[arg(long, value_name = "FILE")]
+    constitution: PathBuf,
+    /// The ledger
+    #[arg(long, value_name = "DIR")]
+    ledger: PathBuf,
+    /// Where the receipt goes
+    #[arg(long, value_name = "FILE")]
+    receipt: PathBuf,
+}
 
 fn main() -> ExitCode {
     axiom_hive_runner::containment::shim_main_if_requested();
-    let _ = writeln!(std::io::stderr(), "usage: hive_supervisor TASK_FILE");
-    ExitCode::from(1)
+    let code = std::panic::catch_unwind(|| {
+        let args = match Args::try_parse() {
+            Ok(args) => args,
+            Err(error) => {
+                // Nothing is left to say when even this write fails.
+                let _ = error.print();
+                let is_wrong = error.use_stderr();
+                return if is_wrong {
+                    Exit::Input.code()
+                } else {
+                    Exit::Ok.code()
+                };
+            }
+        };
+        tracing_subscriber::fmt()
+            .json()
+            .with_writer(std::io::stderr)
+            .init();
+        match run(&args) {
+            Ok(Some(exit)) => exit.code(),
+            Ok(None) => EXIT_STOPPED,
+            Err(failure) => {
+                tracing::error!(exit_code = failure.exit.code(), "{failure}");
+                failure.exit.code()
+            }
+        }
+    });
+    ExitCode::from(code.unwrap_or(Exit::Bug.code()))
+}
+
+/// `None` when it was told to stop.
+fn run(args: &Args) -> Result<Option<Exit>, Failure> {
+    let name = args.constitution.display().to_string();
+    let text = read(&args.constitution, Exit::Constitution)?;
+    let constitution =
+        Constitution::parse_bytes(&name, &text).map_err(Failure::with(Exit::Constitution))?;
+    let prepared = Prepared::new(constitution).map_err(Failure::with(Exit::Constitution))?;
+    let spec: TaskSpec = serde_json::from_slice(&read(&args.task, Exit::Input)?)
+        .map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", args.task.display())))?;
+    let keys = KeyStore::of_user().map_err(Failure::with(Exit::Ledger))?;
+    let mut ledger = Ledger::open(&args.ledger, &keys).map_err(Failure::with(Exit::Ledger))?;
+    let options = RuntimeOptions {
+        private_paths: vec![std::path::absolute(&args.ledger).map_err(Failure::with(Exit::Input))?],
+        ..RuntimeOptions::default()
+    };
+    let job = Job {
+        prepared: &prepared,
+        spec,
+        task_uid: args.task_uid.clone(),
+        options: &options,
+        build: build_ref().map_err(Failure::with(Exit::Bug))?,
+        cancel: CancelToken::new(),
+    };
+    let Some(finished) = drive(&mut ledger, job)? else {
+        return Ok(None);
+    };
+    write_receipt(&args.receipt, &finished)?;
+    let outcome = finished.done.record.outcome();
+    Ok(Some(outcome.map_or(Exit::Bug, |outcome| {
+        Exit::of(outcome.decided.reason)
+    })))
+}
+
+/// Runs the task until it ends or the pod is told to stop. An append runs to its end either way.
+fn drive(ledger: &mut Ledger, job: Job<'_>) -> Result<Option<Finished>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::with(Exit::Bug))?;
+    runtime.block_on(async {
+        let mut stop = signal(SignalKind::terminate()).map_err(Failure::with(Exit::Bug))?;
+        tokio::select! {
+            biased;
+            _ = stop.recv() => Ok(None),
+            finished = run_task(ledger, job) => Ok(Some(finished?)),
+        }
+    })
+}
+
+fn read(path: &Path, exit: Exit) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let refuse = |error: &dyn std::fmt::Display| {
+        Failure::new(exit, format!("cannot read {}: {error}", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(|error| refuse(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(refuse(&format_args!(
+            "it must be at most {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    Ok(bytes)
+}
+
+fn write_receipt(path: &Path, finished: &Finished) -> Result<(), Failure> {
+    std::fs::write(path, finished.receipt.to_string()).map_err(|error| {
+        Failure::new(
+            Exit::Input,
+            format!("cannot write {}: {error}", path.display()),
+        )
+    })
 }

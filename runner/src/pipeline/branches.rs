@@ -28,6 +28,8 @@ pub(super) struct Branches<'a> {
     built: Option<BuiltRuntime>,
     /// Why no runtime could be had; every branch then fails with it.
     unavailable: Option<String>,
+    /// Containment was refused once: it is not tried again for the next branch.
+    is_refused: bool,
     cancel: CancelToken,
     running: JoinSet<(u32, Duration, Result<BranchReply, RunError>)>,
     usage: Usage,
@@ -49,6 +51,7 @@ impl<'a> Branches<'a> {
             options,
             built: None,
             unavailable: None,
+            is_refused: false,
             cancel: CancelToken::new(),
             running: JoinSet::new(),
             usage: Usage::default(),
@@ -63,6 +66,9 @@ impl<'a> Branches<'a> {
         seed: u64,
         prompt: Arc<str>,
     ) -> Result<(), NotContained> {
+        if self.is_refused {
+            return Err(NotContained);
+        }
         if self.built.is_none() && self.unavailable.is_none() {
             self.build()?;
         }
@@ -109,6 +115,7 @@ impl<'a> Branches<'a> {
             Err(error @ RuntimeError::Containment { .. }) => {
                 self.note(&error.to_string());
                 tracing::error!(%error, "the runtime is not started");
+                self.is_refused = true;
                 Err(NotContained)
             }
             Err(error) => {

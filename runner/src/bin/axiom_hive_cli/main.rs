@@ -17,6 +17,11 @@ use output::Printer;
 fn main() -> ExitCode {
     axiom_hive_runner::containment::shim_main_if_requested();
     let exit = std::panic::catch_unwind(|| {
+        #[cfg(feature = "crash-points")]
+        assert!(
+            std::env::var_os("AXIOM_HIVE_CRASH_AT").is_none_or(|point| point != "cli.panic"),
+            "a test asked for a panic"
+        );
         let cli = match Cli::try_parse() {
             Ok(cli) => cli,
             Err(error) => return usage(&error),

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 use crate::args::Output;
 
+/// A line on stderr. `eprintln!` would panic when nobody reads it any more.
+fn remark(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Prints in the form the user asked for.
 pub(crate) struct Printer {
     output: Output,
@@ -61,9 +66,9 @@ impl Printer {
             return;
         }
         if self.colour {
-            eprintln!("\u{1b}[2m{text}\u{1b}[0m");
+            remark(&format!("\u{1b}[2m{text}\u{1b}[0m"));
         } else {
-            eprintln!("{text}");
+            remark(text);
         }
     }
 
@@ -79,7 +84,7 @@ impl Printer {
             } else {
                 "error"
             };
-            eprintln!("{label}: {}", failure.message);
+            remark(&format!("{label}: {}", failure.message));
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use axiom_hive_core::record::{
-    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Outcome, Reason, TaskRef,
+    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Outcome, TaskRef,
 };
-use axiom_hive_core::supervisor::{OutcomeKind, Prepared, Released};
+use axiom_hive_core::supervisor::{Prepared, Released};
 use axiom_hive_core::task::{ProcessProtocol, RuntimeSpec, TaskSpec};
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
-use axiom_hive_runner::pipeline::{Finished, Job, PipelineError, build_ref, random_32, run_task};
+use axiom_hive_runner::ledger::{KeyStore, Ledger};
+use axiom_hive_runner::pipeline::{Finished, Job, build_ref, random_32, run_task};
 use axiom_hive_runner::runtime::{
     ApiKey, CancelToken, PYTHON_BIN, RuntimeOptions, default_python_command,
 };
@@ -82,9 +82,7 @@ fn drive(
             build,
             cancel,
         };
-        run_task(ledger, job)
-            .await
-            .map_err(|error| pipeline_failure(&error))
+        run_task(ledger, job).await.map_err(Failure::from)
     })
 }
 
@@ -100,20 +98,6 @@ fn cancel_on_signal(cancel: CancelToken) -> std::io::Result<()> {
         cancel.cancel();
     });
     Ok(())
-}
-
-fn pipeline_failure(error: &PipelineError) -> Failure {
-    let exit = match error {
-        PipelineError::Ledger(
-            LedgerError::ConstitutionChanged { .. } | LedgerError::ConstitutionUnknown { .. },
-        ) => Exit::Constitution,
-        PipelineError::Ledger(_) | PipelineError::Release(_) => Exit::Ledger,
-        PipelineError::OtherTask { .. } | PipelineError::TooManyAttempts(_) => Exit::Input,
-        PipelineError::OutOfTurn(_) | PipelineError::Opening(_) | PipelineError::Random(_) => {
-            Exit::Bug
-        }
-    };
-    Failure::new(exit, error)
 }
 
 fn open_ledger(dir: &Path, keys: &KeyStore, printer: &Printer) -> Result<Ledger, Failure> {
@@ -269,7 +253,7 @@ fn report(finished: &Finished, printer: &Printer) -> Result<Exit, Failure> {
     let Some(outcome) = finished.done.record.outcome() else {
         return Err(Failure::new(Exit::Bug, "a task must end with an outcome"));
     };
-    let exit = exit_of(outcome.decided.reason);
+    let exit = Exit::of(outcome.decided.reason);
     let released = finished.done.released.as_ref();
     if printer.is_json() {
         printer.result("", &to_json(finished, outcome, exit))?;
@@ -360,18 +344,4 @@ fn origin(finished: &Finished) -> &str {
         .lines()
         .next()
         .unwrap_or_default()
-}
-
-/// DESIGN: who may retry what is in `docs/USAGE.md`.
-fn exit_of(reason: Reason) -> Exit {
-    if reason == Reason::ContainmentFailed {
-        return Exit::Containment;
-    }
-    match OutcomeKind::of(reason) {
-        OutcomeKind::Answered => Exit::Ok,
-        OutcomeKind::Refused => Exit::Input,
-        OutcomeKind::Withheld => Exit::Withheld,
-        OutcomeKind::Failed => Exit::Runtime,
-        OutcomeKind::Cancelled => Exit::Cancelled,
-    }
 }
