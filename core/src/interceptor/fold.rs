@@ -11,8 +11,20 @@ pub(super) const OTHER_SYMBOL: u8 = 0x81;
 
 /// Whether a folded byte is part of a word.
 pub(super) fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == OTHER_LETTER
+    WORD[byte as usize]
 }
+
+/// A table, because the scan asks this of every byte.
+const WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let value = byte as u8;
+        table[byte] = value.is_ascii_alphanumeric() || value == b'_' || value == OTHER_LETTER;
+        byte += 1;
+    }
+    table
+};
 
 /// Whether a match of the first `length` bytes ends at the edge of a word. Together with the same test
 /// at its front this makes filtering idempotent: where it fails, a word goes on, and no other finding

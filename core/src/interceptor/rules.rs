@@ -47,17 +47,20 @@ pub struct RuleSet {
     pub(super) detectors: Vec<(usize, &'static Detector)>,
     pub(super) terms: Terms,
     pub(super) patterns: Patterns,
-    /// Per first byte: bit `i` for detector `i`, then terms, then patterns.
-    pub(super) begins: Box<[u32; 256]>,
+    /// For each of the first three bytes of a match: bit `i` for detector `i`, then terms, then
+    /// patterns.
+    pub(super) leads: Box<[[u32; 256]; 3]>,
+    /// The bit of the e-mail detector, if it is in force.
+    pub(super) email_bit: u32,
     /// The most bytes of the folded view that decide about one position.
     pub(super) window_bytes: usize,
     /// Steps that one byte of text may cost; more, and the text is withheld.
     pub(super) steps_per_byte: u64,
 }
 
-/// The bit of terms in `begins`.
+/// The bit of terms in `leads`.
 pub(super) const TERMS_BIT: u32 = 1 << 30;
-/// The bit of patterns in `begins`.
+/// The bit of patterns in `leads`.
 pub(super) const PATTERNS_BIT: u32 = 1 << 31;
 
 impl std::fmt::Debug for Detector {
@@ -154,20 +157,10 @@ impl RuleSet {
         terms: Terms,
         patterns: Patterns,
     ) -> Self {
-        let mut begins = Box::new([0; 256]);
-        for byte in 0..=u8::MAX {
-            let mut bits = 0;
-            for (at, (_, detector)) in detectors.iter().enumerate() {
-                bits |= u32::from((detector.begins)(byte)) << at;
-            }
-            bits |= if terms.begins(byte) { TERMS_BIT } else { 0 };
-            bits |= if patterns.begins(byte) {
-                PATTERNS_BIT
-            } else {
-                0
-            };
-            begins[usize::from(byte)] = bits;
-        }
+        let leads = leads(&detectors, &terms, &patterns);
+        let email = detectors
+            .iter()
+            .position(|(_, detector)| detector.id == "email");
         let longest = detectors
             .iter()
             .map(|(_, detector)| detector.max_bytes)
@@ -188,7 +181,8 @@ impl RuleSet {
             detectors,
             terms,
             patterns,
-            begins,
+            leads,
+            email_bit: email.map_or(0, |at| 1 << at),
             window_bytes,
             steps_per_byte: most as u64,
         }
@@ -304,6 +298,31 @@ fn finds(patterns: &Patterns, text: &str) -> bool {
         }
     }
     is_found
+}
+
+fn leads(
+    detectors: &[(usize, &'static Detector)],
+    terms: &Terms,
+    patterns: &Patterns,
+) -> Box<[[u32; 256]; 3]> {
+    let mut leads = Box::new([[0; 256]; 3]);
+    for (place, table) in leads.iter_mut().enumerate() {
+        for byte in 0..=u8::MAX {
+            let mut bits = 0;
+            for (at, (_, detector)) in detectors.iter().enumerate() {
+                bits |= u32::from(detector.leads[place](byte)) << at;
+            }
+            // Terms and patterns say only how they begin.
+            let (is_term, is_pattern) = (
+                place > 0 || terms.begins(byte),
+                place > 0 || patterns.begins(byte),
+            );
+            bits |= if is_term { TERMS_BIT } else { 0 };
+            bits |= if is_pattern { PATTERNS_BIT } else { 0 };
+            table[usize::from(byte)] = bits;
+        }
+    }
+    leads
 }
 
 fn hash_template(id: &str) -> Vec<Vec<u8>> {

@@ -205,8 +205,11 @@ impl<'r> Interceptor<'r> {
             self.close();
             return;
         }
-        if self.rules.begins[usize::from(byte)] != 0 && (self.is_boundary || !is_word(byte)) {
-            self.decide(out);
+        if self.is_boundary || !is_word(byte) {
+            let bits = self.bits();
+            if bits != 0 {
+                self.decide(bits, out);
+            }
         }
         self.is_boundary = !is_word(byte);
         self.at += 1;
@@ -214,34 +217,46 @@ impl<'r> Interceptor<'r> {
 
     /// Goes to the next position where a finding can begin, and decides it.
     fn step_outside(&mut self, limit: usize, out: &mut String) {
-        let folded = self.view.folded();
-        let begins = &self.rules.begins;
-        let mut at = self.at;
-        let mut is_boundary = self.is_boundary;
-        while at < limit {
-            let byte = folded[at];
+        while self.at < limit {
+            let byte = self.view.folded()[self.at];
             let is_part = is_word(byte);
-            if (is_boundary || !is_part) && begins[usize::from(byte)] != 0 {
-                break;
+            if self.is_boundary || !is_part {
+                let bits = self.bits();
+                if bits != 0 {
+                    self.decide(bits, out);
+                    self.is_boundary = !is_part;
+                    self.at += 1;
+                    return;
+                }
             }
-            is_boundary = !is_part;
-            at += 1;
-        }
-        self.at = at;
-        self.is_boundary = is_boundary;
-        if at == limit {
-            return;
-        }
-        self.decide(out);
-        if self.open.is_none() || self.at < self.swallow_to {
-            self.is_boundary = !is_word(self.view.folded()[self.at]);
+            self.is_boundary = !is_part;
             self.at += 1;
+            if is_part {
+                // No finding begins inside a word.
+                let rest = &self.view.folded()[self.at..limit];
+                self.at += rest.iter().take_while(|byte| is_word(**byte)).count();
+            }
         }
     }
 
+    /// What may begin here, by the first bytes alone.
+    fn bits(&mut self) -> u32 {
+        let leads = &self.rules.leads;
+        let window = &self.view.folded()[self.at..];
+        let mut bits = u32::MAX;
+        for (table, byte) in leads.iter().zip(window) {
+            bits &= table[usize::from(*byte)];
+        }
+        let email = self.rules.email_bit;
+        if bits & email != 0 && !self.is_at_sign_near() {
+            bits &= !email;
+        }
+        bits
+    }
+
     /// Looks for findings that begin here, and opens or extends.
-    fn decide(&mut self, out: &mut String) {
-        let candidate = self.candidate();
+    fn decide(&mut self, bits: u32, out: &mut String) {
+        let candidate = self.candidate(bits);
         if self.steps > self.step_budget {
             self.report.verdict = Verdict::BudgetSpent;
             self.write_before(out);
@@ -263,11 +278,8 @@ impl<'r> Interceptor<'r> {
         self.sticky.extend(candidate.sticky);
     }
 
-    fn candidate(&mut self) -> Candidate {
+    fn candidate(&mut self, bits: u32) -> Candidate {
         let mut candidate = Candidate::default();
-        let byte = self.view.folded()[self.at];
-        let bits = self.rules.begins[usize::from(byte)];
-        let is_mail_possible = self.is_at_sign_near();
         let rules = self.rules;
         let window = &self.view.folded()[self.at..];
         let window = &window[..window.len().min(rules.window_bytes)];
@@ -286,9 +298,6 @@ impl<'r> Interceptor<'r> {
         while rest != 0 {
             let (rule, detector) = rules.detectors[rest.trailing_zeros() as usize];
             rest &= rest - 1;
-            if detector.id == "email" && !is_mail_possible {
-                continue;
-            }
             self.steps += detector.max_bytes as u64;
             match detector.kind {
                 Kind::Bounded(find) => {

@@ -155,10 +155,12 @@ impl View {
     fn append(&mut self, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            let ascii = rest
-                .bytes()
-                .position(|byte| !byte.is_ascii())
-                .unwrap_or(rest.len());
+            // One fast check for the common case, before the search byte by byte.
+            let ascii = if rest.is_ascii() {
+                rest.len()
+            } else {
+                rest.bytes().take_while(u8::is_ascii).count()
+            };
             let (head, tail) = rest.split_at(ascii);
             self.append_ascii(head.as_bytes());
             rest = tail;
