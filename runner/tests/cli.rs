@@ -403,3 +403,88 @@ fn the_supervisor_of_a_pod_takes_its_task_from_a_file() {
     assert!(hive.cli(&args).expect(0).stdout.contains("task pod-1"));
     assert_eq!(run("no-such-file.json").status.code(), Some(1));
 }
+
+/// Invariant 5, and the privacy of what may be published: policy, task, runtime and build are in the
+/// record; no text, salt or key is in a leaf, a tree or a receipt.
+#[test]
+fn a_record_names_its_policy_and_holds_no_text() {
+    let hive = Hive::default();
+    let prompt = "zebra crossing ann@example.org quagga";
+    hive.run(&["--runtime", "echo", "--receipt", "r.tlog-proof", prompt])
+        .expect(0);
+    let shown = hive
+        .cli(&["ledger", "show", "ledger", "2", "--output", "json"])
+        .expect(0)
+        .json();
+    let decided = &shown["record"]["decided"];
+    let digest = hive
+        .cli(&["constitution", "digest", "constitution.toml"])
+        .expect(0)
+        .stdout;
+    assert_eq!(decided["constitution"]["digest"], digest.trim());
+    assert_eq!(decided["constitution"]["name"], "t");
+    assert_eq!(decided["constitution"]["version"], "1.0.0");
+    assert_eq!(decided["runtime"]["kind"], "echo");
+    assert!(decided["spec"].as_str().unwrap().starts_with("sha256:"));
+    let build = &shown["record"]["observed"]["build"]["executable"];
+    assert!(build.as_str().unwrap().starts_with("sha256:"));
+
+    hive.cli(&["ledger", "export", "ledger", "out"]).expect(0);
+    let opening = std::fs::read_to_string(hive.path("r.tlog-proof.opening")).unwrap();
+    let opening: serde_json::Value = serde_json::from_str(&opening).unwrap();
+    let salts = opening["salts"].as_object().unwrap().values();
+    let mut secrets: Vec<String> = salts
+        .map(|salt| salt.as_str().unwrap().to_owned())
+        .collect();
+    assert!(secrets.len() >= 3);
+    secrets.extend(["zebra", "quagga", "ann@"].map(str::to_owned));
+    let mut published = walk(&hive.path("out"));
+    published.push(hive.path("r.tlog-proof"));
+    for path in published {
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in &secrets {
+            assert!(
+                !text.contains(secret.as_str()),
+                "{} holds {secret}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn the_next_run_closes_what_a_dead_one_left() {
+    let hive = Hive::default();
+    let point = axiom_hive_runner::ledger::CRASH_POINTS.last().unwrap();
+    // The second append of a run on a new ledger is the intent.
+    let dead = hive
+        .run_command(&["--runtime", "echo", "--task-uid", "dead", "hi"])
+        .env("AXIOM_HIVE_CRASH_AT", format!("{point}:2"))
+        .output();
+    assert_eq!(dead.unwrap().status.code(), None);
+    assert!(
+        hive.verify()
+            .expect(0)
+            .stdout
+            .contains("unfinished: task dead")
+    );
+    hive.run(&["--runtime", "echo", "--task-uid", "alive", "hi"])
+        .expect(0);
+    let list = hive.cli(&["ledger", "list", "ledger"]).expect(0).stdout;
+    let closed = list
+        .lines()
+        .find(|line| line.contains("Interrupted"))
+        .unwrap();
+    assert!(
+        closed.contains("failed") && closed.contains("dead"),
+        "{list}"
+    );
+    assert!(!hive.verify().expect(0).stdout.contains("unfinished"));
+    // The closed task stays closed.
+    let again = hive
+        .run(&["--runtime", "echo", "--task-uid", "dead", "hi"])
+        .expect(3);
+    assert_eq!(again.stdout, "");
+}

@@ -146,7 +146,7 @@ pub enum Equivalence {
         /// 0..=9.
         decimals: u32,
     },
-    /// The same first capture group (or whole match) of a linear-time pattern.
+    /// The same `text` key of the first capture group (or whole match) of a linear-time pattern.
     Regex {
         /// At most 1024 bytes.
         pattern: String,
