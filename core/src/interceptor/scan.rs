@@ -446,3 +446,27 @@ pub fn intercept(rules: &RuleSet, key: &HashKey, input: &[u8]) -> Filtered {
     let report = interceptor.finish(&mut text);
     Filtered { text, report }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{BASE_STEPS, HashKey, Verdict, intercept};
+    use crate::constitution::{InterceptorPolicy, Policy};
+    use crate::interceptor::RuleSet;
+
+    /// The budget covers what any text costs; a smaller one shows that it fails closed.
+    #[test]
+    fn a_spent_budget_withholds_the_text() {
+        let mut rules =
+            RuleSet::compile(&Policy::default(), &InterceptorPolicy::default(), 1).unwrap();
+        let text = "1-2 ".repeat(BASE_STEPS as usize);
+        let whole = intercept(&rules, &HashKey([0; 32]), text.as_bytes());
+        assert_eq!(whole.report.verdict, Verdict::Passed);
+        rules.steps_per_byte = 0;
+        let spent = intercept(&rules, &HashKey([0; 32]), text.as_bytes());
+        assert_eq!(spent.report.verdict, Verdict::BudgetSpent);
+        assert!(whole.text.starts_with(&spent.text) && spent.text.len() < whole.text.len());
+        assert!(spent.into_supervised().is_err());
+    }
+}
