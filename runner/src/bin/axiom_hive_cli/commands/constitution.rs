@@ -36,9 +36,10 @@ pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Ex
             })?;
             let canonical = String::from_utf8_lossy(&constitution.canonical_json()).into_owned();
             let hold_back_bytes = rules.hold_back_bytes();
+            let ascii = rules.hold_back_ascii_bytes();
             let text = format!(
                 "name       {name}\nversion    {version}\ndigest     {digest}\n\
-                 catalogue  {}\nrules      {}\nhold-back  {hold_back_bytes} bytes\n\
+                 catalogue  {}\nrules      {}\nhold-back  {ascii} bytes of ASCII, at most {hold_back_bytes}\n\
                  canonical  {canonical}",
                 constitution.meta.catalogue,
                 rules.rules().len(),
@@ -46,7 +47,7 @@ pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Ex
             let value = json!({
                 "name": name, "version": version, "digest": digest,
                 "catalogue": constitution.meta.catalogue, "rules": rules.rules().len(),
-                "holdBackBytes": hold_back_bytes, "canonical": canonical,
+                "holdBackBytes": hold_back_bytes, "holdBackAsciiBytes": ascii, "canonical": canonical,
             });
             printer.result(&text, &value)
         }
