@@ -174,6 +174,15 @@ const FIXTURES: &[(&str, &str)] = &[
         "[REDACTED:pem_private_key]\nafter",
     ),
     (
+        r#"{"key":"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"}"#,
+        r#"{"key":"[REDACTED:pem_private_key]\n"}"#,
+    ),
+    ("whsec_abcdefghijklmnop1234", "[REDACTED:stripe_key]"),
+    (
+        "dial 911-555-0123, 415-911-0123",
+        "dial 911-555-0123, 415-911-0123",
+    ),
+    (
         "-----BEGIN CERTIFICATE-----\nMIIE",
         "-----BEGIN CERTIFICATE-----\nMIIE",
     ),
@@ -477,5 +486,24 @@ proptest! {
         if whole.report.findings.spans == 0 && whole.report.findings.invisible_cut == 0 {
             prop_assert_eq!(whole.text, String::from_utf8_lossy(&input));
         }
+    }
+
+    /// Spans name input bytes: what stands between them is what was let through.
+    #[test]
+    fn spans_and_what_is_between_them_make_up_the_input(input in pieces()) {
+        let rules = default_rules();
+        let filtered = intercept(&rules, &KEY, &input);
+        prop_assume!(filtered.report.findings.invisible_cut == 0);
+        let mut rebuilt = String::new();
+        let mut at = 0;
+        for span in &filtered.report.spans {
+            let (start, end) = (span.start as usize, span.end as usize);
+            prop_assert!(at <= start && start < end && end <= input.len());
+            rebuilt += &String::from_utf8_lossy(&input[at..start]);
+            rebuilt += &format!("[REDACTED:{}]", rules.rules()[span.rule].id);
+            at = end;
+        }
+        rebuilt += &String::from_utf8_lossy(&input[at..]);
+        prop_assert_eq!(rebuilt, filtered.text);
     }
 }

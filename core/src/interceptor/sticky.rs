@@ -60,11 +60,11 @@ impl Swallow {
             return true;
         }
         self.hyphens = 0;
-        // base64, white space, and the headers of RFC 1421.
+        // base64, white space, the headers of RFC 1421, and line ends as JSON writes them.
         byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
-                b'+' | b'/' | b'=' | b':' | b',' | b' ' | b'\n' | b'\r' | b'\t'
+                b'+' | b'/' | b'=' | b':' | b',' | b'\\' | b' ' | b'\n' | b'\r' | b'\t'
             )
     }
 }

@@ -116,8 +116,9 @@ fn north_american(window: &[u8]) -> Option<usize> {
         .get(at..at + 3)
         .filter(|_| is_separator(window.get(at + 3)))?;
     at += 4;
-    let is_code =
-        |code: &[u8]| matches!(code[0], b'2'..=b'9') && code.iter().all(u8::is_ascii_digit);
+    let is_code = |code: &[u8]| {
+        matches!(code[0], b'2'..=b'9') && code[1..] != *b"11" && code.iter().all(u8::is_ascii_digit)
+    };
     let line = window.get(at..at + 4)?;
     let holds = is_code(area) && is_code(exchange) && line.iter().all(u8::is_ascii_digit);
     if holds { ends(window, at + 4) } else { None }

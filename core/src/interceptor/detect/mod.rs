@@ -222,9 +222,9 @@ pub(super) static CATALOGUE_1: [Detector; 16] = [
         secret::stripe_key,
         257,
         [
-            |b| matches!(b, b's' | b'r' | b'p'),
-            |b| b == b'k',
-            |b| b == b'_',
+            |b| matches!(b, b's' | b'r' | b'p' | b'w'),
+            |b| matches!(b, b'k' | b'h'),
+            |b| matches!(b, b'_' | b's'),
         ],
     ),
     pii("us_ssn", card::us_ssn, 12, [is_digit, is_digit, is_digit]),

@@ -68,7 +68,7 @@ pub(super) fn slack_token(window: &[u8]) -> Option<usize> {
         .find_map(|prefix| token(window, *prefix, 10, is_dash_token))
 }
 
-/// Stripe keys: secret, restricted and publishable, live and test.
+/// Stripe keys: secret, restricted and publishable, live and test; webhook secrets.
 pub(super) fn stripe_key(window: &[u8]) -> Option<usize> {
     [
         b"sk_live_",
@@ -80,6 +80,7 @@ pub(super) fn stripe_key(window: &[u8]) -> Option<usize> {
     ]
     .iter()
     .find_map(|prefix| token(window, *prefix, 16, is_alphanumeric))
+    .or_else(|| token(window, b"whsec_", 16, is_alphanumeric))
 }
 
 /// The front of a JSON Web Token (RFC 7519): base64url of `{"` and five bytes more.
