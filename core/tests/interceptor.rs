@@ -500,7 +500,9 @@ proptest! {
             let (start, end) = (span.start as usize, span.end as usize);
             prop_assert!(at <= start && start < end && end <= input.len());
             rebuilt += &String::from_utf8_lossy(&input[at..start]);
-            rebuilt += &format!("[REDACTED:{}]", rules.rules()[span.rule].id);
+            rebuilt += "[REDACTED:";
+            rebuilt += &rules.rules()[span.rule].id;
+            rebuilt += "]";
             at = end;
         }
         rebuilt += &String::from_utf8_lossy(&input[at..]);
