@@ -96,6 +96,10 @@ fn assert_same_for_all_chunks(rules: &RuleSet, input: &[u8]) -> Filtered {
 /// (text, what comes out under the default rules)
 const FIXTURES: &[(&str, &str)] = &[
     ("mail ann.lee+x@mail.example.org.", "mail [REDACTED:email]."),
+    (
+        "x@y.zz-xoxb-123456789012-abcdefGHIJAIzaSyA-1234567890abcdefghijklmnopqrstu",
+        "[REDACTED:email]-[REDACTED:slack_token]",
+    ),
     ("<ann@example.org>", "<[REDACTED:email]>"),
     (
         "ann@localhost and @handle stay",

@@ -38,7 +38,7 @@ fn domain_length(domain: &[u8]) -> Option<usize> {
     let mut labels = 0;
     loop {
         let label = run(&domain[at..], 64, |byte| is_label(byte) || byte == b'-');
-        if label == 0 || label > 63 || domain[at] == b'-' {
+        if label == 0 || domain[at] == b'-' {
             return best;
         }
         labels += 1;
@@ -49,7 +49,8 @@ fn domain_length(domain: &[u8]) -> Option<usize> {
             best = ends(domain, at + letters).or(best);
         }
         at += label;
-        if domain.get(at) != Some(&b'.') || at >= MAX_DOMAIN_BYTES {
+        // A label that is too long ends the address, but hides no shorter one in front of it.
+        if label > 63 || domain.get(at) != Some(&b'.') || at >= MAX_DOMAIN_BYTES {
             return best;
         }
         at += 1;
