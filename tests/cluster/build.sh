@@ -15,7 +15,7 @@ export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
 CACHE=${AXIOM_HIVE_CLUSTER_CACHE:-$HOME/.cache/axiom-hive-testcluster}
 TOOLS='kubernetes etcd kube-router coredns kwok helm'
 COMPONENTS='kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl'
-VERSION=$(sed -n 's/^require k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' tools/kubernetes/go.mod)
+VERSION=$(sed -n 's/.*[[:space:]]k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' tools/kubernetes/go.mod)
 
 say() { printf 'cluster: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
