@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// IPv4 ranges that are not (IANA special-purpose registry, RFC 6890 and successors), multicast and
 /// the reserved class E. Cloud metadata services live in 169.254.0.0/16.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -24,7 +24,7 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(100, 100, 100, 200), 32),
 ];
 
-/// Parts of 2000::/3 that are special: protocol assignments with Teredo, documentation, 6to4.
+/// Parts of `2000::/3` that are special: protocol assignments with Teredo, documentation, 6to4.
 const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -40,7 +40,7 @@ pub(super) fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether anybody on the Internet can be meant by it. Of IPv6 only 2000::/3 is in use; everything
+/// Whether anybody on the Internet can be meant by it. Of IPv6 only `2000::/3` is in use; everything
 /// else (loopback, link-local, private, NAT64, which would carry an IPv4 address past this check) is not.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match plain(address) {
@@ -81,6 +81,7 @@ fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn public(text: &str) -> bool {

@@ -281,7 +281,11 @@ async fn run_tunnel(tunnel: Tunnel) {
 }
 
 fn is_limit(result: io::Result<()>) -> bool {
-    result.is_err_and(|error| error.get_ref().is_some_and(|cause| cause.is::<Refusal>()))
+    result.is_err_and(|error| {
+        error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Refusal>)
+    })
 }
 
 /// Sends one request on and its reply back.

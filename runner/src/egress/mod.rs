@@ -6,7 +6,7 @@
 //!
 //! | request | goes to | must hold |
 //! |---|---|---|
-//! | `CONNECT host:port` | that host and port, as bytes | a TLS ClientHello comes first, and its server name is `host` |
+//! | `CONNECT host:port` | that host and port, as bytes | a TLS client hello comes first, and its server name is `host` |
 //! | `GET http://host:port/…`, any method | one request over a connection of its own | the `Host` header names the same host and port |
 //!
 //! ```text

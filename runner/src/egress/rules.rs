@@ -40,7 +40,7 @@ pub enum Refusal {
     /// The name leads to an address that is neither public nor listed.
     #[error("the name must lead to a public or listed address")]
     Address,
-    /// No TLS ClientHello, or one for another name; or another `Host` header.
+    /// No TLS client hello, or one for another name; or another `Host` header.
     #[error("the server name of the connection must be the host that was asked for")]
     ServerName,
     /// Too many connections or bytes.

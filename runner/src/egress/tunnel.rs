@@ -1,4 +1,4 @@
-//! A tunnel after `CONNECT`: the first bytes must be a TLS ClientHello for the name that was asked for.
+//! A tunnel after `CONNECT`: the first bytes must be a TLS client hello for the name that was asked for.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::rules::{Destination, Host, Refusal, name};
 
 /// How long the first bytes may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest ClientHello with its records, in bytes; post-quantum key shares need about 2 KiB.
+/// The longest client hello with its records, in bytes; post-quantum key shares need about 2 KiB.
 const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// What is moved at once, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -37,7 +37,7 @@ impl Allowance {
     }
 }
 
-/// Reads until the ClientHello is whole, and gives back every byte read, to be sent on.
+/// Reads until the client hello is whole, and gives back every byte read, to be sent on.
 pub(super) async fn client_hello(
     from: &mut (impl AsyncRead + Unpin),
     to: &Destination,
@@ -156,7 +156,7 @@ mod tests {
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"",
             &whole[..whole.len() - 1],
-            &[0x16; 20_000],
+            &[0x16; MAX_HELLO_BYTES],
         ] {
             assert_eq!(
                 check(bytes, "a.example.com:443").await,
