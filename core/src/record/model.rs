@@ -246,6 +246,8 @@ pub enum BranchError {
     Reported,
     /// The connection or the long-lived process was lost.
     Lost,
+    /// It asked the egress broker too often for what is not listed.
+    Egress,
 }
 
 /// The vote over the committed branches.

@@ -57,11 +57,13 @@ pub(crate) struct Reached {
 }
 
 impl Confinement {
-    /// Walls by the constitution's limits; `read` are the absolute paths allowed beside the system's.
+    /// Walls by the constitution's limits; `port` is the one loopback port that may be reached, `read`
+    /// are the absolute paths allowed beside the system's.
     pub(crate) fn new(
         shim: PathBuf,
         required: bool,
         policy: &RuntimePolicy,
+        port: Option<u16>,
         read: Vec<PathBuf>,
     ) -> Self {
         Self {
@@ -70,7 +72,7 @@ impl Confinement {
                 required,
                 read,
                 scratch: PathBuf::new(),
-                port: policy.loopback_port,
+                port,
                 memory_bytes: u64::from(policy.max_memory_mib) * 1024 * 1024,
                 processes: u64::from(policy.max_processes),
                 probe: None,

@@ -69,6 +69,8 @@ pub struct RuntimeOptions {
     /// Trees that must stay unreadable (ledger, keys): a readable path that covers one or lies in
     /// one is refused, because Landlock cannot take a part out of an allowed tree.
     pub private_paths: Vec<PathBuf>,
+    /// The loopback port of the egress broker, where one serves the runtime: its only way out.
+    pub broker_port: Option<u16>,
     /// Sent as a bearer token to an OpenAI-compatible endpoint.
     pub api_key: Option<ApiKey>,
 }
@@ -82,6 +84,7 @@ impl Default for RuntimeOptions {
             shim: PathBuf::from("/proc/self/exe"),
             read_paths: Vec::new(),
             private_paths: Vec::new(),
+            broker_port: None,
             api_key: None,
         }
     }
@@ -156,6 +159,8 @@ fn build_process(
         read.push(dir.path().to_owned());
         package = Some(dir);
     }
+    let port = options.broker_port.or(policy.loopback_port);
+    env.extend(options.broker_port.into_iter().flat_map(proxy_variables));
     let mut containment = ContainmentRecord {
         requested: options.containment,
         reached: ContainmentLevel::None,
@@ -168,8 +173,8 @@ fn build_process(
     } else {
         check_private(&read, &options.private_paths)?;
         let required = options.containment == ContainmentRequest::Required;
-        let confinement = Confinement::new(options.shim.clone(), required, policy, read);
-        missing_walls = prove(&confinement, required, policy, &mut containment)?;
+        let confinement = Confinement::new(options.shim.clone(), required, policy, port, read);
+        missing_walls = prove(&confinement, required, port, &mut containment)?;
         Some(confinement)
     };
     let launch = Launch::new(resolved.program, args.to_vec(), env, confinement);
@@ -187,11 +192,19 @@ fn build_process(
     })
 }
 
+/// What tells a program where its proxy is; both spellings are in use, and both are obeyed.
+fn proxy_variables(port: u16) -> impl Iterator<Item = (String, String)> {
+    let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+    names
+        .into_iter()
+        .map(move |name| (name.to_owned(), format!("http://127.0.0.1:{port}")))
+}
+
 /// Runs the probe, writes what was reached, and refuses less than was required.
 fn prove(
     confinement: &Confinement,
     required: bool,
-    policy: &RuntimePolicy,
+    port: Option<u16>,
     record: &mut ContainmentRecord,
 ) -> Result<Vec<String>, RuntimeError> {
     let refused = |reached, why| Err(RuntimeError::Containment { reached, why });
@@ -202,7 +215,7 @@ fn prove(
         Ok(reached) => {
             record.reached = reached.level;
             record.landlock_abi = reached.landlock_abi;
-            record.loopback_port = policy.loopback_port.unwrap_or(0);
+            record.loopback_port = port.unwrap_or(0);
             Ok(reached.missing)
         }
         Err(e) => refused(ContainmentLevel::None, format!("the probe failed: {e}")),
