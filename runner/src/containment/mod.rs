@@ -80,9 +80,9 @@ impl Confinement {
         }
     }
 
-    /// Runs the probe; blocks for some milliseconds.
-    pub(crate) fn probe(&self) -> std::io::Result<Reached> {
-        let report = probe::run(&self.shim, &self.settings)?;
+    /// Runs the probe in `parent`, a directory that can be written; blocks for some milliseconds.
+    pub(crate) fn probe(&self, parent: &Path) -> std::io::Result<Reached> {
+        let report = probe::run(&self.shim, &self.settings, parent)?;
         let level = match (report.missing.is_empty(), report.any) {
             (true, _) => ContainmentLevel::Strict,
             (false, true) => ContainmentLevel::Partial,

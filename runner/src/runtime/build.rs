@@ -15,7 +15,7 @@ use super::http::{ApiKey, HttpService, OpenAi};
 use super::model::{
     BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
 };
-use super::process::{Launch, NdjsonProcess, TextProcess, resolve};
+use super::process::{Launch, NdjsonProcess, TextProcess, resolve, resolve_in_image};
 use super::python;
 use crate::containment::{Confinement, system_trees};
 
@@ -71,6 +71,8 @@ pub struct RuntimeOptions {
     pub private_paths: Vec<PathBuf>,
     /// The loopback port of the egress broker, where one serves the runtime: its only way out.
     pub broker_port: Option<u16>,
+    /// Whose files the runtime's program lies among.
+    pub place: Place,
     /// Sent as a bearer token to an OpenAI-compatible endpoint.
     pub api_key: Option<ApiKey>,
 }
@@ -85,9 +87,23 @@ impl Default for RuntimeOptions {
             read_paths: Vec::new(),
             private_paths: Vec::new(),
             broker_port: None,
+            place: Place::Machine,
             api_key: None,
         }
     }
+}
+
+/// Whose files a runtime's program lies among.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The user's machine: the program is looked for, and may read the system's programs and itself.
+    Machine,
+    /// An image of the runtime's own: it may read all of it. Nothing of the image runs or is opened
+    /// before the walls are up.
+    Image {
+        /// The one directory that can be written.
+        scratch: PathBuf,
+    },
 }
 
 /// A runtime that is ready, and what confines it.
@@ -145,12 +161,20 @@ fn build_process(
     check_command(command)?;
     check_env(env)?;
     let (name, args) = command.split_first().ok_or_else(no_program)?;
-    let resolved = resolve(name).map_err(RuntimeError::Program)?;
+    let (resolved, scratch) = match &options.place {
+        Place::Machine => (resolve(name), std::env::temp_dir()),
+        Place::Image { scratch } => (
+            resolve_in_image(name, &options.private_paths),
+            scratch.clone(),
+        ),
+    };
+    let resolved = resolved.map_err(RuntimeError::Program)?;
     let mut env = env.clone();
     let mut read = resolved.read;
     read.extend(options.read_paths.iter().cloned());
     let mut package = None;
-    if python::is_default(command) && !env.contains_key("PYTHONPATH") {
+    let is_default = options.place == Place::Machine && python::is_default(command);
+    if is_default && !env.contains_key("PYTHONPATH") {
         let dir = python::unpack().map_err(RuntimeError::Program)?;
         env.insert(
             "PYTHONPATH".into(),
@@ -171,13 +195,15 @@ fn build_process(
     let confinement = if options.containment == ContainmentRequest::Off {
         None
     } else {
-        check_private(&read, &options.private_paths)?;
+        // An image has no home directory of anybody.
+        let home = std::env::home_dir().filter(|_| options.place == Place::Machine);
+        check_private(&read, &options.private_paths, home.as_deref())?;
         let required = options.containment == ContainmentRequest::Required;
         let confinement = Confinement::new(options.shim.clone(), required, policy, port, read);
-        missing_walls = prove(&confinement, required, port, &mut containment)?;
+        missing_walls = prove(&confinement, required, port, &scratch, &mut containment)?;
         Some(confinement)
     };
-    let launch = Launch::new(resolved.program, args.to_vec(), env, confinement);
+    let launch = Launch::new(resolved.program, args.to_vec(), env, scratch, confinement);
     let inner: Box<dyn UntrustedRuntime> = match protocol {
         ProcessProtocol::Text => Box::new(TextProcess::new(launch)),
         ProcessProtocol::Ndjson => Box::new(NdjsonProcess::new(launch)),
@@ -205,10 +231,11 @@ fn prove(
     confinement: &Confinement,
     required: bool,
     port: Option<u16>,
+    scratch: &Path,
     record: &mut ContainmentRecord,
 ) -> Result<Vec<String>, RuntimeError> {
     let refused = |reached, why| Err(RuntimeError::Containment { reached, why });
-    match confinement.probe() {
+    match confinement.probe(scratch) {
         Ok(reached) if required && reached.level != ContainmentLevel::Strict => {
             refused(reached.level, reached.missing.join("; "))
         }
@@ -294,8 +321,12 @@ fn check_item(what: &str, item: &str) -> Result<(), RuntimeError> {
 }
 
 /// No readable path may cover a private one, lie in one, or be the root or a home directory.
-fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeError> {
-    let home = std::env::home_dir().map(|home| real(&home));
+fn check_private(
+    read: &[PathBuf],
+    private: &[PathBuf],
+    home: Option<&Path>,
+) -> Result<(), RuntimeError> {
+    let home = home.map(real);
     for given in read {
         let path = real(given);
         if !given.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
@@ -343,7 +374,7 @@ mod tests {
     #[test]
     fn private_trees_stay_private() {
         let path = |text: &str| vec![PathBuf::from(text)];
-        assert!(check_private(&path("/a/b"), &path("/a/c")).is_ok());
+        assert!(check_private(&path("/a/b"), &path("/a/c"), None).is_ok());
         for (read, private) in [
             ("/a/b", "/a/b/c"),
             ("/a/b/c", "/a/b"),
@@ -353,7 +384,7 @@ mod tests {
             ("relative", "/x"),
         ] {
             assert!(
-                check_private(&path(read), &path(private)).is_err(),
+                check_private(&path(read), &path(private), None).is_err(),
                 "{read} {private}"
             );
         }
@@ -363,8 +394,8 @@ mod tests {
     fn a_private_tree_may_not_exist_yet() {
         let here = std::env::current_dir().unwrap_or_default();
         let ledger = [PathBuf::from("no-such-dir/ledger")];
-        assert!(check_private(std::slice::from_ref(&here), &ledger).is_err());
-        assert!(check_private(&[here.join("elsewhere")], &ledger).is_ok());
+        assert!(check_private(std::slice::from_ref(&here), &ledger, None).is_err());
+        assert!(check_private(&[here.join("elsewhere")], &ledger, None).is_ok());
     }
 
     #[test]
