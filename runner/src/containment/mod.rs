@@ -21,6 +21,7 @@
 //! a port that are open outside. Only if all hold is the level [`ContainmentLevel::Strict`].
 
 pub(crate) mod brief;
+pub mod isolation;
 mod landlock;
 mod limits;
 mod probe;
