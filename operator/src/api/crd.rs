@@ -67,6 +67,9 @@ fn finish(
                 })
             })
             .collect();
+        // Rules on the name can only be shown at a field that the schema knows.
+        schema["properties"]["metadata"] =
+            json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}});
         schema["properties"]["status"]["default"] = json!({"conditions": conditions});
     }
     Ok(serde_json::from_value(value)?)

@@ -31,6 +31,14 @@ words! {
     protocol: ["text", "ndjson"];
 }
 
+/// A rule: an optional field is there if it was, and as it was.
+pub(super) fn is_unchanged(field: &str) -> String {
+    format!(
+        "has(self.{field}) == has(oldSelf.{field}) && \
+         (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    )
+}
+
 /// Detectors by id.
 pub(super) fn detectors(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
