@@ -57,6 +57,7 @@ pub(crate) fn task(prompt: &str) -> Task {
     Task {
         spec: TaskSpec {
             prompt: prompt.to_owned(),
+            prompt_from: None,
             runtime: RuntimeSpec::Echo,
             branches: None,
         },

@@ -134,6 +134,7 @@ pub fn build(
             protocol,
             command,
             env,
+            image: _,
         } => return build_process(*protocol, command, env, policy, options),
         RuntimeSpec::Http { url } => Arc::new(HttpService::new(url)?),
         RuntimeSpec::OpenAi { .. } => Arc::new(OpenAi::new(spec, options.api_key.clone())?),
