@@ -1,8 +1,8 @@
 //! Canonical bytes of a record: RFC 8785 JSON, read strictly.
 //!
-//! The reader parses, validates, encodes again and compares. What it accepts is therefore exactly
-//! what the writer can write: no duplicate key, unknown field, white space, float, other key order
-//! or other spelling of a string. `docs/LEDGER-FORMAT.md` describes every field.
+//! The reader goes through the bytes once and accepts exactly what the writer can write: no
+//! duplicate key, unknown field, white space, float, other key order or other spelling of a string.
+//! `docs/LEDGER-FORMAT.md` describes every field.
 //!
 //! ```
 //! use axiom_hive_core::record::{Body, Commitment, Record};
@@ -15,7 +15,8 @@
 //! assert!(Record::from_canonical(&[b" ", leaf.as_slice()].concat()).is_err());
 //! ```
 
-use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, RECORD_SCHEMA, Record, TaskRef};
+use super::reader::Scanner;
+use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, Record, Schema, TaskRef};
 
 /// Why a record cannot be written, or bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,12 +27,20 @@ pub enum RecordError {
         /// How long it is.
         bytes: usize,
     },
-    /// No JSON, or no record.
-    #[error("not a record: {0}")]
+    /// It cannot be encoded.
+    #[error("a record must be JSON: {0}")]
     Json(String),
-    /// A record, but not in its one canonical form.
-    #[error("a record must be canonical JSON (RFC 8785) without unknown fields")]
-    NotCanonical,
+    /// No record, or not in its one canonical form.
+    #[error(
+        "a record must be canonical JSON (RFC 8785) without unknown fields: \
+         byte {at} is not the start of {expected}"
+    )]
+    NotCanonical {
+        /// Counted from 0.
+        at: usize,
+        /// What must be there.
+        expected: &'static str,
+    },
     /// A field is out of its bounds.
     #[error("{path} must be {must}")]
     Invalid {
@@ -47,7 +56,7 @@ impl Record {
     #[must_use]
     pub fn new(body: Body) -> Self {
         Self {
-            schema: RECORD_SCHEMA.to_owned(),
+            schema: Schema::V1,
             body,
         }
     }
@@ -65,11 +74,8 @@ impl Record {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(RecordError::TooLong { bytes: bytes.len() });
         }
-        let record: Self =
-            serde_json::from_slice(bytes).map_err(|e| RecordError::Json(e.to_string()))?;
-        if record.to_canonical()? != bytes {
-            return Err(RecordError::NotCanonical);
-        }
+        let record = Scanner::new(bytes).record()?;
+        record.validate()?;
         Ok(record)
     }
 

@@ -8,6 +8,7 @@ mod canonical;
 mod commitment;
 mod model;
 mod opening;
+mod reader;
 mod receipt;
 mod slot;
 mod validate;
