@@ -16,7 +16,8 @@
 //! ```
 
 use super::reader::Scanner;
-use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, Record, Schema, TaskRef};
+use super::{Body, Commitment, Decided, MAX_RECORD_BYTES, Outcome, Record, Schema, TaskRef};
+use crate::constitution::LedgerPolicy;
 
 /// Why a record cannot be written, or bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,32 +114,70 @@ impl Record {
     /// erasure lists the payloads of another record and has none of its own.
     #[must_use]
     pub fn commitments(&self) -> Vec<Commitment> {
+        let payloads = self.payloads().into_iter();
+        payloads.map(|(_, commitment)| commitment).collect()
+    }
+
+    /// The same, each with what it holds.
+    #[must_use]
+    pub fn payloads(&self) -> Vec<(PayloadKind, Commitment)> {
         match &self.body {
-            Body::Constitution { text, .. } => vec![*text],
+            Body::Constitution { text, .. } => vec![(PayloadKind::Other, *text)],
             Body::Intent {
                 runtime,
                 task_text,
                 prompt,
                 ..
-            } => vec![runtime.spec, *task_text, *prompt],
+            } => vec![
+                (PayloadKind::Other, runtime.spec),
+                (PayloadKind::Other, *task_text),
+                (PayloadKind::Prompt, *prompt),
+            ],
             Body::Erasure { .. } => Vec::new(),
-            _ => self.outcome().map(outcome_commitments).unwrap_or_default(),
+            _ => self.outcome().map(outcome_payloads).unwrap_or_default(),
         }
     }
 }
 
-fn outcome_commitments(outcome: &Outcome) -> Vec<Commitment> {
-    let decided = &outcome.decided;
-    let mut all = vec![decided.runtime.spec, decided.prompt];
-    all.extend(decided.branches.iter().filter_map(|branch| branch.text));
-    let answer = decided.answer.as_ref();
-    all.extend(
-        answer
-            .iter()
-            .flat_map(|answer| [answer.text, answer.hash_key]),
-    );
-    all.extend(outcome.observed.detail);
-    all
+/// What a payload holds, as far as a constitution can have it kept or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// The prompt: `keep_prompt`.
+    Prompt,
+    /// A branch's text: `keep_branches`.
+    Branch,
+    /// Anything else: always kept.
+    Other,
+}
+
+impl PayloadKind {
+    /// Whether a constitution with this policy has it kept.
+    #[must_use]
+    pub fn is_kept_by(self, policy: &LedgerPolicy) -> bool {
+        match self {
+            Self::Prompt => policy.keep_prompt,
+            Self::Branch => policy.keep_branches,
+            Self::Other => true,
+        }
+    }
+}
+
+fn outcome_payloads(outcome: &Outcome) -> Vec<(PayloadKind, Commitment)> {
+    let Decided {
+        runtime,
+        prompt,
+        branches,
+        answer,
+        ..
+    } = &outcome.decided;
+    let texts = branches.iter().filter_map(|branch| branch.text);
+    let answer = answer.iter().flat_map(|a| [a.text, a.hash_key]);
+    let other = |commitment| (PayloadKind::Other, commitment);
+    [other(runtime.spec), (PayloadKind::Prompt, *prompt)]
+        .into_iter()
+        .chain(texts.map(|text| (PayloadKind::Branch, text)))
+        .chain(answer.chain(outcome.observed.detail).map(other))
+        .collect()
 }
 
 fn check_length(bytes: Vec<u8>) -> Result<Vec<u8>, RecordError> {
