@@ -274,8 +274,7 @@ fn read_frame(salt: [u8; 8], bytes: &[u8], index: u64) -> Result<ReadFrame<'_>, 
             frame.index
         ));
     }
-    // The signature over the tree vouches for the bytes; `verify` checks their canonical form.
-    let record: Record = serde_json::from_slice(frame.record)
+    let record = Record::from_canonical(frame.record)
         .map_err(|error| format!("the record cannot be read by this build: {error}"))?;
     let commitments = decode_payloads(frame.payloads)?
         .iter()

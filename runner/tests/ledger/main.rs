@@ -5,6 +5,7 @@ mod fixture;
 mod flips;
 mod forgery;
 mod mutations;
+mod payloads;
 mod power_loss;
 mod recovery;
 mod slots;
