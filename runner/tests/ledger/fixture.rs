@@ -146,6 +146,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
                 loopback_port: 0,
             },
             usage: None,
+            egress: None,
             surplus_branches: 0,
             stopped_by: None,
             detail: None,
