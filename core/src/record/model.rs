@@ -79,8 +79,8 @@ pub enum Body {
 }
 
 /// Which attempt of which task.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskRef {
     /// 1..=64 bytes of letters, digits, `-`, `_`, `.`; a UUID in a cluster.
     pub uid: String,
@@ -422,8 +422,8 @@ pub enum StopEvent {
 }
 
 /// What confined the runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainmentRecord {
     /// What was asked for.
     pub requested: ContainmentRequest,
@@ -464,8 +464,8 @@ pub enum ContainmentLevel {
 }
 
 /// Sums over the branches; each saturates at 2^53 − 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
     /// Prompt tokens as reported.
     pub prompt_tokens: u64,
