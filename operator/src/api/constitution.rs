@@ -134,6 +134,7 @@ pub struct NamespaceSelector {
     /// Labels that the namespace must have, with these values; at most 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub match_labels: BTreeMap<String, String>,
     /// Further requirements; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +154,7 @@ pub struct LabelRequirement {
     pub key: String,
     /// How key and values relate.
     pub operator: LabelOperator,
-    /// The values of In and NotIn; at most 16.
+    /// The values of `In` and `NotIn`; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 63)), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,

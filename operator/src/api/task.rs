@@ -78,7 +78,7 @@ pub struct SupervisedTaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
     pub prompt: Option<String>,
-    /// Where the prompt is read from instead: one key of a ConfigMap or Secret of this namespace. It is
+    /// Where the prompt is read from instead: one key of a `ConfigMap` or Secret of this namespace. It is
     /// mounted into the runner pod and copied into no other object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_from: Option<PromptSource>,
@@ -115,6 +115,7 @@ pub struct SupervisedTaskSpec {
     /// Labels that the pod's node must have: those that the constitution lists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pod tolerates: those that the constitution lists; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +154,7 @@ pub struct ConstitutionRef {
 #[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)")
     .message("must have exactly one of `configMapKeyRef` and `secretKeyRef`"))]
 pub struct PromptSource {
-    /// A key of a ConfigMap.
+    /// A key of a `ConfigMap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<PromptKey>,
     /// A key of a Secret.
@@ -198,7 +199,7 @@ pub struct Resources {
     /// constitution lists. Default: 500m, 512Mi and 256Mi, or the constitution's maxima if lower.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::limits")]
-    #[x_kube(validation = Rule::new("self.all(name, name.size() <= 317)").message("a resource's name must have at most 317 characters"))]
+    #[x_kube(validation = schema::has_short_keys())]
     pub limits: BTreeMap<String, IntOrString>,
 }
 

@@ -82,6 +82,7 @@ pub struct ServiceTarget {
     pub target_port: Option<i32>,
     /// The labels of the pods behind it: 1 to 16.
     #[schemars(schema_with = "schema::labels", extend("minProperties" = 1))]
+    #[x_kube(validation = schema::has_short_keys())]
     pub pod_labels: BTreeMap<String, String>,
 }
 
@@ -120,6 +121,7 @@ pub struct ClusterPolicy {
     /// Other resources with the most of each, such as `nvidia.com/gpu: 1`; at most 8, default none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::extended_resources")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub max_extended_resources: BTreeMap<String, i32>,
     /// Upper bound of a task's `retryLimit`; default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +134,7 @@ pub struct ClusterPolicy {
     /// Node labels that a task may select by, each with the values that it may ask for; default none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::label_values")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub node_selector: BTreeMap<String, Vec<String>>,
     /// Taints that a task may tolerate; at most 16, default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
