@@ -150,8 +150,7 @@ fn every_rule_says_what_must_hold() {
                 if !message.contains("must") && !message.contains("is final") {
                     findings.push(format!("{path}: {}: {message:?}", rule["rule"]));
                 }
-                let is_root =
-                    !path.contains('.') || path.ends_with(".yaml") || path.ends_with(".spec");
+                let is_root = path == name || path == format!("{name}.spec");
                 if is_root && rule["fieldPath"].is_null() {
                     findings.push(format!("{path}: {}: no fieldPath", rule["rule"]));
                 }
