@@ -4,6 +4,7 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod groups;
 mod mutations;
 mod power_loss;
 mod recovery;

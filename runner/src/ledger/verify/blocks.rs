@@ -1,4 +1,4 @@
-//! Cuts the log into batches of whole frames, so that threads can check them independently.
+//! Cuts the log into batches of whole groups, so that threads can check them independently.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::super::error::{LedgerError, Problem, io_error};
 use super::super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, MAX_SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use super::super::log::{segment_path, segment_paths};
+use super::super::log::{UNFINISHED_GROUP, check_number, segment_path, segment_paths};
 use super::super::storage::Storage;
 
-/// How much is read at once, in bytes; a longer frame is read as a whole.
+/// How much is read at once, in bytes; a longer group is read as a whole.
 pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
 
-/// Whole frames, one after the other.
+/// Whole groups of frames, one after the other.
 pub(super) struct Batch {
     /// Counted from 0 over the whole log.
     pub number: usize,
@@ -153,12 +153,11 @@ impl Blocks {
         Ok((header.salt, length as u64))
     }
 
-    /// Follows the frames' lengths through `bytes`: where each frame ends, and how long a block
-    /// must be to hold the frame that does not fit.
+    /// Follows the frames' lengths through `bytes`: where each frame ends, up to the last one that
+    /// ends a group, and how long a block must be to hold the group that does not fit.
     fn hop(&mut self, path: &str, bytes: &[u8], offset: u64, is_last: bool) -> (Vec<usize>, u64) {
         let mut ends = Vec::with_capacity(bytes.len() / 256);
-        let mut at = 0;
-        let mut missing = 0;
+        let (mut at, mut whole, mut position) = (0, 0, 0);
         while at < bytes.len() {
             let rest = &bytes[at..];
             let header = FrameHeader::peek(rest);
@@ -167,27 +166,41 @@ impl Blocks {
                 .map_or(FRAME_HEADER_BYTES, FrameHeader::frame_length);
             let is_short = rest.len() < length;
             if is_short && !is_last {
-                missing = length as u64;
                 break;
             }
+            let is_signed = header.as_ref().is_ok_and(FrameHeader::is_signed);
             let what = match header {
                 _ if is_short => Some("the frame is cut short".to_owned()),
                 Err(what) => Some(what.to_owned()),
-                Ok(header) if header.index != self.size => Some(format!(
-                    "the frame here is number {}, not {}",
-                    header.index, self.size
-                )),
-                Ok(_) => None,
+                Ok(header) => {
+                    check_number(header.index, header.position, self.size, position).err()
+                }
             };
             if let Some(what) = what {
-                let problem = Problem::of_file(path, what).at(offset + at as u64, self.size);
+                let index = self.size + position as u64;
+                let problem = Problem::of_file(path, what).at(offset + at as u64, index);
                 self.stop(problem, true);
                 break;
             }
             at += length;
-            self.size += 1;
+            position += 1;
             ends.push(at);
+            if is_signed {
+                self.size += position as u64;
+                (whole, position) = (ends.len(), 0);
+            }
         }
+        if is_last && position > 0 && self.stop.is_none() {
+            let problem = Problem::of_file(path, UNFINISHED_GROUP);
+            let index = self.size + position as u64;
+            self.stop(problem.at(offset + at as u64, index), true);
+        }
+        ends.truncate(whole);
+        let missing = if whole == 0 {
+            bytes.len() as u64 * 2
+        } else {
+            0
+        };
         (ends, missing)
     }
 }
