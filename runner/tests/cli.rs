@@ -370,6 +370,7 @@ fn the_supervisor_of_a_pod_takes_its_task_from_a_file() {
         std::process::Command::new(env!("CARGO_BIN_EXE_hive_supervisor"))
             .env("XDG_STATE_HOME", hive.path("state"))
             .current_dir(hive.dir.path())
+            .arg("run")
             .args(args)
             .args(["--ledger", "ledger", "--receipt", "receipt.tlog-proof"])
             .output()

@@ -103,6 +103,8 @@ fn openai_spec(base: &str) -> RuntimeSpec {
         system: Some("Be brief.".into()),
         temperature_thousandths: Some(700),
         max_tokens: Some(16),
+        ca_bundle: None,
+        api_key_secret: None,
     }
 }
 
@@ -386,6 +388,8 @@ fn urls_and_numbers_are_checked_before_anything_is_sent() {
         system: None,
         temperature_thousandths: temperature,
         max_tokens,
+        ca_bundle: None,
+        api_key_secret: None,
     };
     for spec in [
         spec("ftp://host", None, None),

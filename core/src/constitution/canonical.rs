@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::diagnostic::{Violation, quoted};
-use super::model::{Constitution, LedgerPolicy, Meta, RuntimePolicy, SupervisorPolicy};
+use super::model::{
+    ClusterPolicy, Constitution, LedgerPolicy, Meta, RuntimePolicy, SupervisorPolicy,
+};
 use super::{MAX_CONSTITUTION_BYTES, validate};
 
 /// Why bytes are not the canonical form of a valid constitution.
@@ -41,6 +43,7 @@ pub(super) fn encode(constitution: &Constitution) -> Vec<u8> {
             &to_value(&SupervisorPolicy::default()),
         );
         leave_out(sections, "runtime", &to_value(&RuntimePolicy::default()));
+        leave_out(sections, "cluster", &to_value(&ClusterPolicy::default()));
         leave_out(sections, "ledger", &to_value(&LedgerPolicy::default()));
     }
     serde_json_canonicalizer::to_vec(&document)

@@ -15,6 +15,9 @@
 //! assert!(Record::from_canonical(&[b" ", leaf.as_slice()].concat()).is_err());
 //! ```
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
 use super::reader::Scanner;
 use super::{Body, Commitment, Decided, MAX_RECORD_BYTES, Outcome, Record, Schema, TaskRef};
 use crate::constitution::LedgerPolicy;
@@ -50,6 +53,15 @@ pub enum RecordError {
         /// What must hold.
         must: &'static str,
     },
+}
+
+/// Inside other JSON a record's keys may stand in any order; everything else is as strict as in a leaf.
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(from)?;
+        let bytes = serde_json_canonicalizer::to_vec(&value).map_err(D::Error::custom)?;
+        Self::from_canonical(&bytes).map_err(D::Error::custom)
+    }
 }
 
 impl Record {

@@ -79,8 +79,8 @@ pub enum Body {
 }
 
 /// Which attempt of which task.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskRef {
     /// 1..=64 bytes of letters, digits, `-`, `_`, `.`; a UUID in a cluster.
     pub uid: String,
@@ -247,6 +247,8 @@ pub enum BranchError {
     Reported,
     /// The connection or the long-lived process was lost.
     Lost,
+    /// It asked the egress broker too often for what is not listed.
+    Egress,
 }
 
 /// The vote over the committed branches.
@@ -352,6 +354,9 @@ pub struct Observed {
     /// What the runtimes reported or what was counted; bounded integers only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the runtime asked of the egress broker; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressRecord>,
     /// Branches that finished after the decision and do not count.
     pub surplus_branches: u32,
     /// Deadline or cancel came as an event, with the branches committed before it.
@@ -360,6 +365,46 @@ pub struct Observed {
     /// Detail for the authorised (spans, stderr, late branches), as a payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Commitment>,
+}
+
+/// What was asked of the egress broker, in numbers; names are payload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressRecord {
+    /// For each target, in the order of the constitution's list: at most 32.
+    pub targets: Vec<EgressCounts>,
+    /// By reason.
+    pub refused: EgressRefusals,
+}
+
+/// What one target saw; each saturates at 2^53 − 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressCounts {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Attempts that led nowhere: no such name, no answer.
+    pub unreachable: u64,
+    /// Bytes to it.
+    pub sent_bytes: u64,
+    /// Bytes from it.
+    pub received_bytes: u64,
+}
+
+/// Refusals of the broker, by reason; each saturates at 2^53 − 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressRefusals {
+    /// No request that a proxy understands.
+    pub malformed: u64,
+    /// Host and port are not listed.
+    pub unlisted: u64,
+    /// The name led to an address that is neither public nor listed.
+    pub address: u64,
+    /// TLS or the `Host` header named another server.
+    pub server_name: u64,
+    /// Too many bytes.
+    pub limit: u64,
 }
 
 /// Events by which time enters a decision.
@@ -377,8 +422,8 @@ pub enum StopEvent {
 }
 
 /// What confined the runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainmentRecord {
     /// What was asked for.
     pub requested: ContainmentRequest,
@@ -419,8 +464,8 @@ pub enum ContainmentLevel {
 }
 
 /// Sums over the branches; each saturates at 2^53 − 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
     /// Prompt tokens as reported.
     pub prompt_tokens: u64,

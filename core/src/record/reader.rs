@@ -14,8 +14,8 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use super::{
     AnswerRecord, AnswerSource, Body, BranchError, BranchRecord, BranchResultKind, BuildRef,
     Commitment, ConstitutionRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Decided,
-    Findings, MAX_INTEGER, Observed, ObservedIntent, Outcome, Reason, Record, RecordError,
-    RuntimeRef, StopEvent, TaskRef, Usage, VoteRecord,
+    EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_INTEGER, Observed, ObservedIntent,
+    Outcome, Reason, Record, RecordError, RuntimeRef, StopEvent, TaskRef, Usage, VoteRecord,
 };
 use crate::constitution::{Ratio, RuntimeKind};
 use crate::digest::Digest;
@@ -380,11 +380,26 @@ objects! {
         build: required "build",
         containment: required "containment",
         detail: optional "detail",
+        egress: optional "egress",
         ended_unix_ms: required "endedUnixMs",
         started_unix_ms: required "startedUnixMs",
         stopped_by: optional "stoppedBy",
         surplus_branches: required "surplusBranches",
         usage: optional "usage",
+    }
+    EgressRecord { refused: required "refused", targets: required "targets" }
+    EgressCounts {
+        connections: required "connections",
+        received_bytes: required "receivedBytes",
+        sent_bytes: required "sentBytes",
+        unreachable: required "unreachable",
+    }
+    EgressRefusals {
+        address: required "address",
+        limit: required "limit",
+        malformed: required "malformed",
+        server_name: required "serverName",
+        unlisted: required "unlisted",
     }
     ContainmentRecord {
         landlock_abi: required "landlockAbi",

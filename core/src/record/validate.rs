@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{
     AnswerSource, Body, BranchRecord, BranchResultKind, BuildRef, ConstitutionRef, Decided,
-    Findings, MAX_BRANCHES, MAX_ERASED, Observed, Outcome, Reason, Record, RecordError, TaskRef,
-    VoteRecord,
+    EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_BRANCHES, MAX_EGRESS_TARGETS,
+    MAX_ERASED, Observed, Outcome, Reason, Record, RecordError, TaskRef, VoteRecord,
 };
 
 /// The largest integer in a record: 2^53 − 1, what every JSON reader keeps exact (RFC 8785).
@@ -289,5 +289,43 @@ fn check_observed(observed: &Observed) -> Checked {
         integer(usage.completion_tokens, "observed.usage.completionTokens")?;
         integer(usage.branch_ms, "observed.usage.branchMs")?;
     }
-    Ok(())
+    observed.egress.as_ref().map_or(Ok(()), check_egress)
+}
+
+fn check_egress(egress: &EgressRecord) -> Checked {
+    hold(
+        egress.targets.len() <= MAX_EGRESS_TARGETS,
+        "observed.egress.targets",
+        "at most 32",
+    )?;
+    for counts in &egress.targets {
+        let EgressCounts {
+            connections,
+            unreachable,
+            sent_bytes,
+            received_bytes,
+        } = *counts;
+        integer(
+            connections
+                .max(unreachable)
+                .max(sent_bytes)
+                .max(received_bytes),
+            "observed.egress.targets",
+        )?;
+    }
+    let EgressRefusals {
+        malformed,
+        unlisted,
+        address,
+        server_name,
+        limit,
+    } = egress.refused;
+    integer(
+        malformed
+            .max(unlisted)
+            .max(address)
+            .max(server_name)
+            .max(limit),
+        "observed.egress.refused",
+    )
 }

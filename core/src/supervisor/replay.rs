@@ -10,7 +10,7 @@ use crate::record::{
     Body, BranchRecord, BranchResultKind, Commitment, Decided, Label, MissingSalt, Observed,
     Outcome, Payload, Reason, Record, Salt, Salts, StopEvent,
 };
-use crate::task::{RuntimeSpec, TaskSpec};
+use crate::task::{PromptSource, RuntimeSpec, TaskSpec};
 
 use super::deliberation::{BranchResult, Deliberation};
 use super::prepared::{PrepareError, Prepared, Task};
@@ -132,8 +132,9 @@ struct Found<'a, F> {
 
 /// The `task` payload.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TaskText {
+    prompt_from: Option<PromptSource>,
     runtime: RuntimeSpec,
     branches: Option<u32>,
 }
@@ -162,10 +163,14 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
         let prompt = self.text(Label::PROMPT, decided.prompt)?;
         self.get(Label::RUNTIME, decided.runtime.spec)?;
         let bytes = self.get(Label::TASK, *task_text)?;
-        let TaskText { runtime, branches } =
-            serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
+        let TaskText {
+            prompt_from,
+            runtime,
+            branches,
+        } = serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
         Ok(TaskSpec {
             prompt,
+            prompt_from,
             runtime,
             branches,
         })

@@ -9,6 +9,7 @@ use axiom_hive_core::record::{
     ContainmentRequest, Decided, Label, Observed, ObservedIntent, Outcome, Payload, Reason, Record,
     RuntimeRef, Salt, TaskRef,
 };
+use axiom_hive_core::supervisor::Entry;
 use axiom_hive_runner::ledger::storage::Memory;
 use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
 
@@ -87,6 +88,14 @@ pub(crate) fn erasure(number: u64) -> Record {
     })
 }
 
+/// An erasure without payloads, as one of a group.
+pub(crate) fn entry(number: u64) -> Entry {
+    Entry {
+        record: erasure(number),
+        payloads: Vec::new(),
+    }
+}
+
 fn build() -> BuildRef {
     BuildRef {
         version: "0.1.0".to_owned(),
@@ -156,6 +165,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
                 loopback_port: 0,
             },
             usage: None,
+            egress: None,
             surplus_branches: 0,
             stopped_by: None,
             detail: None,

@@ -4,6 +4,8 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod groups;
+mod handle;
 mod mutations;
 mod payloads;
 mod power_loss;

@@ -32,6 +32,7 @@ pub(crate) fn run(args: RunArgs, printer: &Printer) -> Result<Exit, Failure> {
     };
     let spec = TaskSpec {
         prompt,
+        prompt_from: None,
         runtime: runtime_spec(&args.runtime)?,
         branches: args.branches,
     };
@@ -160,6 +161,7 @@ fn runtime_spec(args: &RuntimeArgs) -> Result<RuntimeSpec, Failure> {
                 protocol,
                 command,
                 env: environment(&args.env)?,
+                image: None,
             }
         }
         RuntimeChoice::Process => {
@@ -169,6 +171,7 @@ fn runtime_spec(args: &RuntimeArgs) -> Result<RuntimeSpec, Failure> {
                 protocol,
                 command,
                 env: environment(&args.env)?,
+                image: None,
             }
         }
         RuntimeChoice::Http => RuntimeSpec::Http {
@@ -180,6 +183,8 @@ fn runtime_spec(args: &RuntimeArgs) -> Result<RuntimeSpec, Failure> {
             system: args.system.clone(),
             temperature_thousandths: args.temperature_thousandths,
             max_tokens: args.max_tokens,
+            ca_bundle: None,
+            api_key_secret: None,
         },
         RuntimeChoice::Echo => RuntimeSpec::Echo,
     })
