@@ -1,6 +1,7 @@
 //! The data plane of Axiom Hive: everything that touches a file, a process or a socket.
 
 pub mod containment;
+pub mod egress;
 pub mod exit;
 pub mod ledger;
 pub mod pipeline;

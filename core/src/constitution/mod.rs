@@ -50,7 +50,7 @@ mod ratio;
 mod reader;
 mod validate;
 
-pub use canonical::CanonicalError;
+pub use canonical::{CanonicalError, Outline};
 pub use diagnostic::{ConstitutionErrors, Diagnostic, MAX_DIAGNOSTICS, Violation};
 pub use model::*;
 pub use object::OBJECT_API_VERSION;

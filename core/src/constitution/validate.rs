@@ -46,7 +46,7 @@ pub(super) fn validate(
     check.meta(&constitution.meta);
     check.supervisor(&constitution.supervisor);
     let can_compile = check.interceptor(&constitution.interceptor);
-    check.runtime(&constitution.runtime);
+    check.runtime(&constitution.runtime, !constitution.egress.allow.is_empty());
     check.egress(&constitution.egress);
     check.cluster(constitution);
     check.ledger(&constitution.ledger);
@@ -257,7 +257,7 @@ impl Check {
         }
     }
 
-    fn runtime(&mut self, policy: &RuntimePolicy) {
+    fn runtime(&mut self, policy: &RuntimePolicy, is_egress_listed: bool) {
         let path = "runtime.kinds";
         let mut kinds = policy.kinds.clone();
         kinds.sort_unstable();
@@ -271,6 +271,11 @@ impl Check {
                 "runtime.loopback_port",
                 "must be a TCP port from 1 to 65535",
             );
+        }
+        if policy.loopback_port.is_some() && is_egress_listed {
+            let message = "must be left out where egress.allow lists a target: the broker's port is the \
+                one port then; list { cidr = \"127.0.0.1/32\", port = … } there";
+            self.fail("runtime.loopback_port", message);
         }
         let path = "runtime.models";
         self.count(path, &policy.models, 0, MAX_MODELS, "models");

@@ -101,6 +101,7 @@ pub(crate) fn observation() -> ObservedParts {
             loopback_port: 0,
         },
         usage: None,
+        egress: None,
         detail: Some(b"stderr".to_vec()),
     }
 }

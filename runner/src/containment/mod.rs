@@ -21,6 +21,7 @@
 //! a port that are open outside. Only if all hold is the level [`ContainmentLevel::Strict`].
 
 pub(crate) mod brief;
+pub mod isolation;
 mod landlock;
 mod limits;
 mod probe;
@@ -57,11 +58,13 @@ pub(crate) struct Reached {
 }
 
 impl Confinement {
-    /// Walls by the constitution's limits; `read` are the absolute paths allowed beside the system's.
+    /// Walls by the constitution's limits; `port` is the one loopback port that may be reached, `read`
+    /// are the absolute paths allowed beside the system's.
     pub(crate) fn new(
         shim: PathBuf,
         required: bool,
         policy: &RuntimePolicy,
+        port: Option<u16>,
         read: Vec<PathBuf>,
     ) -> Self {
         Self {
@@ -70,7 +73,7 @@ impl Confinement {
                 required,
                 read,
                 scratch: PathBuf::new(),
-                port: policy.loopback_port,
+                port,
                 memory_bytes: u64::from(policy.max_memory_mib) * 1024 * 1024,
                 processes: u64::from(policy.max_processes),
                 probe: None,
@@ -78,9 +81,9 @@ impl Confinement {
         }
     }
 
-    /// Runs the probe; blocks for some milliseconds.
-    pub(crate) fn probe(&self) -> std::io::Result<Reached> {
-        let report = probe::run(&self.shim, &self.settings)?;
+    /// Runs the probe in `parent`, a directory that can be written; blocks for some milliseconds.
+    pub(crate) fn probe(&self, parent: &Path) -> std::io::Result<Reached> {
+        let report = probe::run(&self.shim, &self.settings, parent)?;
         let level = match (report.missing.is_empty(), report.any) {
             (true, _) => ContainmentLevel::Strict,
             (false, true) => ContainmentLevel::Partial,

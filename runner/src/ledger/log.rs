@@ -37,6 +37,8 @@ pub(super) struct Place {
 /// What is known of one task.
 #[derive(Debug, Clone, Default)]
 struct Task {
+    /// Of every kind, ascending.
+    records: Vec<u64>,
     /// Index and attempt of its intents.
     intents: Vec<(u64, TaskRef)>,
     is_ended: bool,
@@ -114,6 +116,7 @@ impl Log {
         }
         if let Some(task) = record.task() {
             let known = self.tasks.entry(task.uid.clone()).or_default();
+            known.records.push(index);
             if matches!(record.body, Body::Intent { .. }) {
                 known.intents.push((index, task.clone()));
             }
@@ -128,6 +131,12 @@ impl Log {
     /// The record whose frame holds the payload.
     pub(super) fn holder(&self, commitment: &Commitment) -> Option<u64> {
         self.payloads.get(commitment).copied()
+    }
+
+    /// The indices of a task's records.
+    pub(super) fn task(&self, uid: &str) -> Vec<u64> {
+        let known = self.tasks.get(uid);
+        known.map_or_else(Vec::new, |task| task.records.clone())
     }
 
     pub(super) fn open_intents(&self) -> Vec<OpenIntent> {
@@ -274,8 +283,7 @@ fn read_frame(salt: [u8; 8], bytes: &[u8], index: u64) -> Result<ReadFrame<'_>, 
             frame.index
         ));
     }
-    // The signature over the tree vouches for the bytes; `verify` checks their canonical form.
-    let record: Record = serde_json::from_slice(frame.record)
+    let record = Record::from_canonical(frame.record)
         .map_err(|error| format!("the record cannot be read by this build: {error}"))?;
     let commitments = decode_payloads(frame.payloads)?
         .iter()

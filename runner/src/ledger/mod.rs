@@ -45,6 +45,7 @@ mod reader;
 pub mod storage;
 mod tiles;
 mod verify;
+mod writer;
 
 pub use crash::CRASH_POINTS;
 pub use engine::{Appended, Ledger};
@@ -55,3 +56,4 @@ pub use keys::KeyStore;
 pub use log::OpenIntent;
 pub use reader::LedgerReader;
 pub use verify::{Depth, MAX_PROBLEMS, PayloadCounts, Trust, VerifyReport, verify, verify_on};
+pub use writer::Handle;

@@ -4,7 +4,9 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod handle;
 mod mutations;
+mod payloads;
 mod power_loss;
 mod recovery;
 mod slots;

@@ -12,7 +12,7 @@ use crate::constitution::model::{
     ServiceTarget,
 };
 
-const MAX_TARGETS: usize = 32;
+use crate::record::MAX_EGRESS_TARGETS as MAX_TARGETS;
 const MAX_DNS_NAME_BYTES: usize = 253;
 const MAX_LABELS: usize = 16;
 const MAX_LABEL_BYTES: usize = 63;

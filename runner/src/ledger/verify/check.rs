@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axiom_hive_core::record::{Commitment, Payload, Record};
+use axiom_hive_core::constitution::{LedgerPolicy, Outline};
+use axiom_hive_core::digest::Digest;
+use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Payload, Record};
 use axiom_hive_core::tlog::tile::TILE_WIDTH;
 use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hash};
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::Problem;
-use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame, decode_payloads};
+use super::super::frame::{Frame, SIGNATURE_BYTES, StoredPayload, decode_frame, decode_payloads};
 use super::super::levels::Part;
 use super::super::storage::Storage;
 use super::Depth;
@@ -21,6 +23,8 @@ pub(super) struct CheckedRecord {
     pub record: Record,
     /// The payloads in its frame, and whether each is still there.
     pub stored: Vec<(Commitment, bool)>,
+    /// Of a constitution whose text is there: what it has kept.
+    pub keeps: Option<LedgerPolicy>,
 }
 
 /// What became of a batch.
@@ -40,7 +44,7 @@ pub(super) struct Checked {
 }
 
 /// Checks one batch, and the derived files that overlap it.
-pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Checked {
+pub(super) fn check(storage: &dyn Storage, batch: Batch, depth: Depth) -> Checked {
     let mut leaves = Vec::with_capacity(batch.ends.len());
     let mut entries = Vec::with_capacity(batch.ends.len());
     let mut checked = Checked {
@@ -135,33 +139,71 @@ impl Checked {
 
     fn check_frame(&mut self, frame: &Frame<'_>, offset: u64, depth: Depth) -> Result<(), String> {
         let payloads = decode_payloads(frame.payloads)?;
-        let mut stored = Vec::with_capacity(payloads.len());
-        for payload in payloads {
-            stored.push((payload.commitment, payload.encoded.is_some()));
+        for payload in &payloads {
             let Some(encoded) = payload.encoded else {
                 continue;
             };
             if Sha256::digest(encoded)[..] != payload.commitment.0 {
                 return Err(format!("payload {} is not what it was", payload.commitment));
             }
-            if depth == Depth::Records {
-                Payload::decode(encoded).map_err(|error| error.to_string())?;
-            }
         }
         if depth == Depth::Log {
             return Ok(());
         }
         let record = Record::from_canonical(frame.record).map_err(|error| error.to_string())?;
-        let claimed = record.commitments();
-        if let Some((stray, _)) = stored.iter().find(|(stored, _)| !claimed.contains(stored)) {
-            return Err(format!("the record does not commit to its payload {stray}"));
-        }
+        let keeps = check_payloads(&record, &payloads)?;
+        let stored = payloads.iter();
+        let stored = stored.map(|payload| (payload.commitment, payload.encoded.is_some()));
         self.records.push(CheckedRecord {
             index: frame.index,
             offset,
+            stored: stored.collect(),
             record,
-            stored,
+            keeps,
         });
         Ok(())
     }
+}
+
+/// Each payload must be one, and the record's. For a constitution: what it has kept.
+fn check_payloads(
+    record: &Record,
+    payloads: &[StoredPayload<'_>],
+) -> Result<Option<LedgerPolicy>, String> {
+    if payloads.is_empty() {
+        return Ok(None);
+    }
+    let claimed = record.commitments();
+    let mut keeps = None;
+    for StoredPayload {
+        commitment,
+        encoded,
+    } in payloads
+    {
+        if !claimed.contains(commitment) {
+            return Err(format!(
+                "the record does not commit to its payload {commitment}"
+            ));
+        }
+        let Some(encoded) = encoded else {
+            continue;
+        };
+        let payload = Payload::decode(encoded).map_err(|error| error.to_string())?;
+        if let Body::Constitution { constitution, .. } = &record.body {
+            keeps = Some(check_constitution(constitution, &payload.bytes)?);
+        }
+    }
+    Ok(keeps)
+}
+
+/// The text must be that of the constitution that the record names.
+fn check_constitution(named: &ConstitutionRef, text: &[u8]) -> Result<LedgerPolicy, String> {
+    let outline = Outline::of(text).filter(|Outline { meta, .. }| {
+        meta.name == named.name
+            && meta.version == named.version
+            && meta.catalogue == named.catalogue
+            && Digest::of(text) == named.digest
+    });
+    let wrong = || "the text of the constitution is not that of the one that is named".to_owned();
+    Ok(outline.ok_or_else(wrong)?.ledger)
 }

@@ -1,0 +1,3 @@
+//! The command `cluster`.
+
+fn main() {}
