@@ -135,7 +135,6 @@ impl<'a> Scanner<'a> {
         let rest = self.rest();
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let has_one_text = match digits {
-            0 => false,
             1 => true,
             // 2^53 − 1 has 16 digits.
             2..=16 => rest[0] != b'0',

@@ -9,6 +9,7 @@ use axiom_hive_core::record::{
     ContainmentRequest, Decided, Label, Observed, ObservedIntent, Outcome, Payload, Reason, Record,
     RuntimeRef, Salt, TaskRef,
 };
+use axiom_hive_core::supervisor::Entry;
 use axiom_hive_runner::ledger::storage::Memory;
 use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
 
@@ -85,6 +86,14 @@ pub(crate) fn erasure(number: u64) -> Record {
         commitments: vec![Commitment([number as u8; 32])],
         at_unix_ms: 0,
     })
+}
+
+/// An erasure without payloads, as one of a group.
+pub(crate) fn entry(number: u64) -> Entry {
+    Entry {
+        record: erasure(number),
+        payloads: Vec::new(),
+    }
 }
 
 fn build() -> BuildRef {

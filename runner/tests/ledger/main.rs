@@ -4,6 +4,7 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod groups;
 mod handle;
 mod mutations;
 mod payloads;

@@ -21,6 +21,8 @@ pub struct Component {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    /// The program starts one child, in other namespaces, and that is the component.
+    wrapped: bool,
     child: Mutex<Child>,
 }
 
@@ -32,13 +34,36 @@ impl Component {
         arguments: impl IntoIterator<Item = A>,
         log: &Path,
     ) -> Result<Self, Error> {
-        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self::start_any(name, program, arguments, log, false)
+    }
+
+    /// The same for a program whose only child is the component, such as `nsenter`.
+    pub(crate) fn start_wrapped(
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = String>,
+        log: &Path,
+    ) -> Result<Self, Error> {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self::start_any(name, program, arguments, log, true)
+    }
+
+    fn start_any(
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        log: &Path,
+        wrapped: bool,
+    ) -> Result<Self, Error> {
         let child = Mutex::new(start_process(program, &arguments, log)?);
+        let (name, program, log) = (name.to_owned(), program.to_owned(), log.to_owned());
         Ok(Self {
-            name: name.to_owned(),
-            program: program.to_owned(),
+            name,
+            program,
             arguments,
-            log: log.to_owned(),
+            log,
+            wrapped,
             child,
         })
     }
@@ -59,7 +84,12 @@ impl Component {
     /// Its process id on this machine.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.lock().id()
+        let own = self.lock().id();
+        if self.wrapped {
+            child_of(own).unwrap_or(own)
+        } else {
+            own
+        }
     }
 
     /// Where its output goes.
@@ -76,6 +106,9 @@ impl Component {
 
     /// SIGKILL, and waits for its end.
     pub fn kill(&self) {
+        if self.wrapped && self.is_running() {
+            signal(self.pid(), Signal::KILL);
+        }
         let mut child = self.lock();
         // Both fail only for a process that has ended.
         let _ = child.kill();
@@ -85,7 +118,9 @@ impl Component {
     /// SIGSTOP until the returned value is dropped.
     #[must_use]
     pub fn pause(&self) -> Paused {
-        Paused::stop(self.pid())
+        let pid = self.pid();
+        signal(pid, Signal::STOP);
+        Paused(pid)
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
@@ -124,21 +159,32 @@ impl Drop for Component {
 
 /// A stopped process; it goes on when this is dropped.
 #[derive(Debug)]
-pub struct Paused(Option<Pid>);
-
-impl Paused {
-    pub(crate) fn stop(pid: u32) -> Self {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        // Fails only for a process that has ended.
-        let _ = pid.map(|pid| kill_process(pid, Signal::STOP));
-        Self(pid)
-    }
-}
+pub struct Paused(u32);
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        let _ = self.0.map(|pid| kill_process(pid, Signal::CONT));
+        signal(self.0, Signal::CONT);
     }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Fails only for a process that has ended.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// The first child of a process. Not every kernel lists children, so all parents are looked at.
+fn child_of(parent: u32) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |pid: &u32| {
+        // "PID (NAME) STATE PPID …", and the name may hold anything.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).min()
 }
 
 /// The kernel sends a parent-death signal when the *thread* that started a child ends, and tests run on threads that end early.

@@ -28,15 +28,27 @@
 //! certificates, several at once. When a test panics, dropping its [`Namespace`] prints the namespace's events and the last
 //! lines of every component's log.
 
+mod cgroup;
+pub mod cli;
+mod command;
 mod component;
 mod control_plane;
 mod error;
+mod faults;
 mod fixture;
+mod lifecycle;
+mod network;
+mod node;
 mod pki;
 mod programs;
+mod provisioner;
+mod startup;
+mod state;
+mod supervisor;
 
 pub use component::{Component, Paused};
 pub use error::Error;
+pub use faults::Fault;
 pub use fixture::{Namespace, Size, TestCluster, client_from};
 pub use pki::{Authority, Identity};
 

@@ -1,4 +1,4 @@
-//! Cuts the log into batches of whole frames, so that threads can check them independently.
+//! Cuts the log into batches of whole groups, so that threads can check them independently.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::super::error::{LedgerError, Problem, io_error};
 use super::super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, MAX_SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use super::super::log::{segment_path, segment_paths};
+use super::super::log::{UNFINISHED_GROUP, check_number, segment_path, segment_paths};
 use super::super::storage::Storage;
 
-/// How much is read at once, in bytes; a longer frame is read as a whole. Small enough that a batch
+/// How much is read at once, in bytes; a longer group is read as a whole. Small enough that a batch
 /// is still in the cache of the core that read it when it is hashed.
 pub(super) const BLOCK_BYTES: u64 = 512 * 1024;
 
-/// Whole frames, one after the other.
+/// Whole groups of frames, one after the other.
 pub(super) struct Batch {
     /// Counted from 0 over the whole log.
     pub number: usize,
@@ -147,7 +147,7 @@ impl<'s> Blocks<'s> {
         Ok(())
     }
 
-    /// The whole frames of the next block; `None` when not even one fits.
+    /// The whole groups of the next block; `None` when not even one fits.
     fn read_block(&mut self, mut segment: Segment) -> Result<Option<Batch>, LedgerError> {
         let rest = segment.length - segment.at;
         let mut bytes = self.read(&segment.path, segment.at, segment.wanted.min(rest))?;
@@ -174,6 +174,14 @@ impl<'s> Blocks<'s> {
         Ok(batch)
     }
 
+    /// Ends the log in the middle of a segment.
+    fn stop_at(&mut self, problem: Problem) {
+        self.stop = Some(Stop {
+            problem,
+            is_tail: self.paths.is_empty(),
+        });
+    }
+
     /// Salt and length of the header.
     fn check_header(&mut self, path: &str, bytes: &[u8]) -> Result<([u8; 8], u64), Problem> {
         let no = |what: &str| Problem::of_file(path, what);
@@ -191,12 +199,11 @@ impl<'s> Blocks<'s> {
         Ok((header.salt, length as u64))
     }
 
-    /// Follows the frames' lengths through `bytes`: where each frame ends, and how long a block
-    /// must be to hold the frame that does not fit.
+    /// Follows the frames' lengths through `bytes`: where each frame ends, up to the last one that
+    /// ends a group, and how long a block must be to hold the group that does not fit.
     fn hop(&mut self, path: &str, bytes: &[u8], offset: u64, is_last: bool) -> (Vec<usize>, u64) {
         let mut ends = Vec::with_capacity(bytes.len() / 256);
-        let mut at = 0;
-        let mut missing = 0;
+        let (mut at, mut whole, mut position) = (0, 0, 0);
         while at < bytes.len() {
             let rest = &bytes[at..];
             let header = FrameHeader::peek(rest);
@@ -205,29 +212,40 @@ impl<'s> Blocks<'s> {
                 .map_or(FRAME_HEADER_BYTES, FrameHeader::frame_length);
             let is_short = rest.len() < length;
             if is_short && !is_last {
-                missing = length as u64;
                 break;
             }
+            let is_signed = header.as_ref().is_ok_and(FrameHeader::is_signed);
             let what = match header {
                 _ if is_short => Some("the frame is cut short".to_owned()),
                 Err(what) => Some(what.to_owned()),
-                Ok(header) if header.index != self.size => Some(format!(
-                    "the frame here is number {}, not {}",
-                    header.index, self.size
-                )),
-                Ok(_) => None,
+                Ok(header) => {
+                    check_number(header.index, header.position, self.size, position).err()
+                }
             };
             if let Some(what) = what {
-                self.stop = Some(Stop {
-                    problem: Problem::of_file(path, what).at(offset + at as u64, self.size),
-                    is_tail: self.paths.is_empty(),
-                });
+                let index = self.size + position as u64;
+                self.stop_at(Problem::of_file(path, what).at(offset + at as u64, index));
                 break;
             }
             at += length;
-            self.size += 1;
+            position += 1;
             ends.push(at);
+            if is_signed {
+                self.size += position as u64;
+                (whole, position) = (ends.len(), 0);
+            }
         }
+        if is_last && position > 0 && self.stop.is_none() {
+            let problem = Problem::of_file(path, UNFINISHED_GROUP);
+            let index = self.size + position as u64;
+            self.stop_at(problem.at(offset + at as u64, index));
+        }
+        ends.truncate(whole);
+        let missing = if whole == 0 {
+            bytes.len() as u64 * 2
+        } else {
+            0
+        };
         (ends, missing)
     }
 }

@@ -2,30 +2,17 @@
 
 use std::sync::Arc;
 
-use axiom_hive_core::constitution::{LedgerPolicy, Outline};
-use axiom_hive_core::digest::Digest;
-use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Payload, Record};
 use axiom_hive_core::tlog::tile::TILE_WIDTH;
 use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hash};
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::Problem;
-use super::super::frame::{Frame, SIGNATURE_BYTES, StoredPayload, decode_frame, decode_payloads};
+use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame, decode_payloads};
 use super::super::levels::Part;
 use super::super::storage::Storage;
 use super::Depth;
 use super::blocks::Batch;
-
-/// One record that stood its checks.
-pub(super) struct CheckedRecord {
-    pub index: u64,
-    pub offset: u64,
-    pub record: Record,
-    /// The payloads in its frame, and whether each is still there.
-    pub stored: Vec<(Commitment, bool)>,
-    /// Of a constitution whose text is there: what it has kept.
-    pub keeps: Option<LedgerPolicy>,
-}
+use super::facts::{self, Facts, Note};
 
 /// What became of a batch.
 pub(super) struct Checked {
@@ -34,8 +21,10 @@ pub(super) struct Checked {
     /// Its part of the tree; shorter than the batch when a frame in it is damaged.
     pub part: Part,
     pub is_whole: bool,
-    /// With [`Depth::Records`] only.
-    pub records: Vec<CheckedRecord>,
+    /// Of its records; with [`Depth::Records`] only.
+    pub facts: Vec<Facts>,
+    /// Of all of them, in their order.
+    pub notes: Vec<Note>,
     /// Of the last frame; `None` also when that frame has none.
     pub signature: Option<[u8; SIGNATURE_BYTES]>,
     /// Where the last frame begins, in its file.
@@ -44,7 +33,7 @@ pub(super) struct Checked {
 }
 
 /// Checks one batch, and the derived files that overlap it.
-pub(super) fn check(storage: &dyn Storage, batch: Batch, depth: Depth) -> Checked {
+pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Checked {
     let mut leaves = Vec::with_capacity(batch.ends.len());
     let mut entries = Vec::with_capacity(batch.ends.len());
     let mut checked = Checked {
@@ -52,7 +41,8 @@ pub(super) fn check(storage: &dyn Storage, batch: Batch, depth: Depth) -> Checke
         path: Arc::clone(&batch.path),
         part: Part::default(),
         is_whole: true,
-        records: Vec::new(),
+        facts: Vec::new(),
+        notes: Vec::new(),
         signature: None,
         last_offset: batch.offset,
         problems: Vec::new(),
@@ -150,60 +140,19 @@ impl Checked {
         if depth == Depth::Log {
             return Ok(());
         }
-        let record = Record::from_canonical(frame.record).map_err(|error| error.to_string())?;
-        let keeps = check_payloads(&record, &payloads)?;
-        let stored = payloads.iter();
-        let stored = stored.map(|payload| (payload.commitment, payload.encoded.is_some()));
-        self.records.push(CheckedRecord {
-            index: frame.index,
-            offset,
-            stored: stored.collect(),
-            record,
-            keeps,
-        });
+        let known = self.notes.len();
+        match facts::read(frame.record, &payloads, &mut self.notes) {
+            Ok(event) => self.facts.push(Facts {
+                index: frame.index,
+                offset,
+                event,
+                notes_end: self.notes.len(),
+            }),
+            Err(what) => {
+                self.notes.truncate(known);
+                return Err(what);
+            }
+        }
         Ok(())
     }
-}
-
-/// Each payload must be one, and the record's. For a constitution: what it has kept.
-fn check_payloads(
-    record: &Record,
-    payloads: &[StoredPayload<'_>],
-) -> Result<Option<LedgerPolicy>, String> {
-    if payloads.is_empty() {
-        return Ok(None);
-    }
-    let claimed = record.commitments();
-    let mut keeps = None;
-    for StoredPayload {
-        commitment,
-        encoded,
-    } in payloads
-    {
-        if !claimed.contains(commitment) {
-            return Err(format!(
-                "the record does not commit to its payload {commitment}"
-            ));
-        }
-        let Some(encoded) = encoded else {
-            continue;
-        };
-        let payload = Payload::decode(encoded).map_err(|error| error.to_string())?;
-        if let Body::Constitution { constitution, .. } = &record.body {
-            keeps = Some(check_constitution(constitution, &payload.bytes)?);
-        }
-    }
-    Ok(keeps)
-}
-
-/// The text must be that of the constitution that the record names.
-fn check_constitution(named: &ConstitutionRef, text: &[u8]) -> Result<LedgerPolicy, String> {
-    let outline = Outline::of(text).filter(|Outline { meta, .. }| {
-        meta.name == named.name
-            && meta.version == named.version
-            && meta.catalogue == named.catalogue
-            && Digest::of(text) == named.digest
-    });
-    let wrong = || "the text of the constitution is not that of the one that is named".to_owned();
-    Ok(outline.ok_or_else(wrong)?.ledger)
 }

@@ -1,16 +1,17 @@
 //! What must hold between records: one per slot, constitutions that never change, payloads that are
 //! there or accounted for, tasks that ended.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, btree_map};
+use std::num::NonZeroU64;
 
 use axiom_hive_core::constitution::LedgerPolicy;
 use axiom_hive_core::digest::Digest;
-use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, PayloadKind, Reason, Record};
+use axiom_hive_core::record::{Commitment, ConstitutionRef, PayloadKind, Slot, TaskRef};
 
 use super::super::error::Problem;
 use super::super::log::OpenIntent;
-use super::check::CheckedRecord;
+use super::facts::{Event, Facts, Note, Step, Stored};
 
 /// The records so far.
 #[derive(Default)]
@@ -31,33 +32,57 @@ struct Constitution {
     keeps: Option<LedgerPolicy>,
 }
 
-/// The slots of a task; the last is that of all its ends.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum TaskSlot {
-    Intent(u32),
-    Attempt(u32),
-    Terminal,
+fn filled(slot: &Slot, first: u64) -> String {
+    format!("slot {slot} is already filled by record {first}")
 }
 
 #[derive(Default)]
 struct Task {
-    /// By slot: the record that fills it.
-    filled: BTreeMap<TaskSlot, u64>,
-    last_intent: Option<OpenIntent>,
+    /// Attempt and record of each slot that is filled; few, so that a search is cheaper than a map.
+    filled: Vec<(Step, u32, u64)>,
+    is_ended: bool,
+    /// Attempt and record.
+    last_intent: Option<(u32, u64)>,
 }
 
-/// What the log says of one payload.
+/// What the log says of one payload. Records are counted from 1 here: a ledger has millions of these,
+/// and an `Option` of such a number takes no more room than the number.
 #[derive(Default)]
 struct Trace {
     /// The first record that commits to it.
-    claimed_by: Option<u64>,
-    /// The constitution in force then has it kept.
+    claimed_by: Option<NonZeroU64>,
+    /// The first record in whose frame it is or was.
+    stored_by: Option<NonZeroU64>,
+    /// The first erasure that lists it.
+    erased_by: Option<NonZeroU64>,
+    /// In that frame only zeros are left.
+    is_zeroed: bool,
+    /// A constitution in force has it kept.
     is_due: bool,
-    /// Nobody can keep it: a prompt that was refused may be longer than a payload may be.
+    /// Nobody can keep it.
     is_excused: bool,
-    /// In which record's frame it is, and whether it is still there.
-    stored: Option<(u64, bool)>,
-    erased_by: Option<u64>,
+}
+
+impl Trace {
+    fn take(&mut self, index: u64, note: &Note, policy: Option<&LedgerPolicy>, is_excused: bool) {
+        let number = NonZeroU64::new(index + 1);
+        if let Some(kind) = note.claimed {
+            self.claimed_by = self.claimed_by.or(number);
+            self.is_due |= match policy {
+                Some(policy) => kind.is_kept_by(policy),
+                // Kept by every constitution.
+                None => kind == PayloadKind::Other,
+            };
+            self.is_excused |= kind == PayloadKind::Prompt && is_excused;
+        }
+        if note.stored != Stored::No && self.stored_by.is_none() {
+            self.stored_by = number;
+            self.is_zeroed = note.stored == Stored::Zeroed;
+        }
+        if note.is_erased {
+            self.erased_by = self.erased_by.or(number);
+        }
+    }
 }
 
 /// What became of the payloads that records commit to.
@@ -75,101 +100,105 @@ pub struct PayloadCounts {
 
 impl History {
     /// Takes in the next record; what does not hold goes to `problems`.
-    pub(super) fn push(&mut self, path: &str, checked: CheckedRecord, problems: &mut Vec<Problem>) {
-        let CheckedRecord {
+    pub(super) fn push<'n>(
+        &mut self,
+        path: &str,
+        facts: Facts,
+        notes: impl Iterator<Item = &'n Note>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Facts {
             index,
             offset,
-            record,
-            stored,
-            keeps,
-        } = checked;
+            event,
+            ..
+        } = facts;
         let mut no = |what: String| {
             problems.push(Problem::of_file(path, what).at(offset, index));
         };
-        let filled_by = match &record.body {
-            Body::Constitution { constitution, .. } => self.found(
-                constitution,
-                Constitution {
-                    index,
-                    keeps,
-                    digest: constitution.digest,
-                },
-            ),
-            _ => self.follow_task(index, &record),
-        };
-        if let (Some(first), Some(slot)) = (filled_by, record.slot()) {
-            no(format!("slot {slot} is already filled by record {first}"));
-        }
-        let policy = self.policy(&record).unwrap_or_else(|what| {
-            no(what);
-            None
-        });
-        for (commitment, is_kept) in stored {
-            let trace = self.payloads.entry(commitment).or_default();
-            trace.stored.get_or_insert((index, is_kept));
-        }
-        self.claim(index, &record, policy);
-        if let Body::Erasure { commitments, .. } = &record.body {
-            for commitment in commitments {
-                let trace = self.payloads.entry(*commitment).or_default();
-                trace.erased_by.get_or_insert(index);
+        let mut policy = None;
+        let mut is_excused = false;
+        match event {
+            Event::Constitution { reference, keeps } => {
+                self.found(index, reference, keeps).unwrap_or_else(&mut no);
             }
+            Event::Task {
+                task,
+                step,
+                used,
+                is_prompt_excused,
+            } => {
+                self.follow(index, task, step).unwrap_or_else(&mut no);
+                policy = self.policy(&used).unwrap_or_else(|what| {
+                    no(what);
+                    None
+                });
+                is_excused = is_prompt_excused;
+            }
+            Event::Erasure => {}
+        }
+        for note in notes {
+            let trace = self.payloads.entry(note.commitment).or_default();
+            trace.take(index, note, policy.as_ref(), is_excused);
         }
     }
 
-    /// The record that the constitution had before, if any.
-    fn found(&mut self, reference: &ConstitutionRef, new: Constitution) -> Option<u64> {
-        if !self.constitutions.contains_key(&reference.name) {
-            let versions = HashMap::new();
-            self.constitutions.insert(reference.name.clone(), versions);
+    fn found(
+        &mut self,
+        index: u64,
+        reference: ConstitutionRef,
+        keeps: Option<LedgerPolicy>,
+    ) -> Result<(), String> {
+        let ConstitutionRef {
+            name,
+            version,
+            digest,
+            ..
+        } = reference;
+        let known = self.constitutions.get(&name);
+        if let Some(known) = known.and_then(|versions| versions.get(&version)) {
+            let slot = Slot::Constitution { name, version };
+            return Err(filled(&slot, known.index));
         }
-        let versions = self.constitutions.get_mut(&reference.name)?;
-        match versions.entry(reference.version.clone()) {
-            Entry::Occupied(known) => Some(known.get().index),
-            Entry::Vacant(free) => {
-                free.insert(new);
-                None
-            }
-        }
+        let versions = self.constitutions.entry(name).or_default();
+        let new = Constitution {
+            index,
+            digest,
+            keeps,
+        };
+        versions.insert(version, new);
+        Ok(())
     }
 
-    /// The record that had filled this one's slot before, if any.
-    fn follow_task(&mut self, index: u64, record: &Record) -> Option<u64> {
-        let reference = record.task()?;
-        if !self.tasks.contains_key(&reference.uid) {
-            self.tasks.insert(reference.uid.clone(), Task::default());
-        }
-        let task = self.tasks.get_mut(&reference.uid)?;
-        let slot = match &record.body {
-            Body::Intent { .. } => TaskSlot::Intent(reference.attempt),
-            Body::Attempt(_) => TaskSlot::Attempt(reference.attempt),
-            _ => TaskSlot::Terminal,
+    fn follow(&mut self, index: u64, task: TaskRef, step: Step) -> Result<(), String> {
+        let TaskRef { uid, attempt } = task;
+        let known = self.tasks.entry(uid);
+        let is_same = |filled: &&(Step, u32, u64)| {
+            filled.0 == step && (filled.1 == attempt || step == Step::Terminal)
         };
-        if let TaskSlot::Intent(_) = slot {
-            task.last_intent = Some(OpenIntent {
-                task: reference.clone(),
-                index,
-            });
+        if let Entry::Occupied(known) = &known
+            && let Some((_, _, first)) = known.get().filled.iter().find(is_same)
+        {
+            let uid = known.key().clone();
+            let slot = match step {
+                Step::Intent => Slot::Intent(TaskRef { uid, attempt }),
+                Step::Attempt => Slot::Attempt(TaskRef { uid, attempt }),
+                Step::Terminal => Slot::Terminal { uid },
+            };
+            return Err(filled(&slot, *first));
         }
-        match task.filled.entry(slot) {
-            btree_map::Entry::Occupied(first) => Some(*first.get()),
-            btree_map::Entry::Vacant(free) => {
-                free.insert(index);
-                None
-            }
+        let known = known.or_default();
+        known.filled.push((step, attempt, index));
+        match step {
+            Step::Intent => known.last_intent = Some((attempt, index)),
+            Step::Attempt => {}
+            Step::Terminal => known.is_ended = true,
         }
+        Ok(())
     }
 
     /// What the constitution in force has kept; `None` when nobody knows.
-    fn policy(&self, record: &Record) -> Result<Option<LedgerPolicy>, String> {
-        let used = match &record.body {
-            Body::Constitution { .. } | Body::Erasure { .. } => return Ok(None),
-            Body::Intent { constitution, .. } => constitution,
-            _ => match record.outcome() {
-                Some(outcome) => &outcome.decided.constitution,
-                None => return Ok(None),
-            },
-        };
+    fn policy(&self, used: &ConstitutionRef) -> Result<Option<LedgerPolicy>, String> {
         let ConstitutionRef { name, version, .. } = used;
         let versions = self.constitutions.get(name);
         match versions.and_then(|versions| versions.get(version)) {
@@ -183,26 +212,18 @@ impl History {
         }
     }
 
-    fn claim(&mut self, index: u64, record: &Record, policy: Option<LedgerPolicy>) {
-        let reason = record.outcome().map(|outcome| outcome.decided.reason);
-        let may_be_too_long = matches!(reason, Some(Reason::PromptTooLong | Reason::PromptEmpty));
-        for (kind, commitment) in record.payloads() {
-            let trace = self.payloads.entry(commitment).or_default();
-            trace.claimed_by.get_or_insert(index);
-            trace.is_due |= match &policy {
-                Some(policy) => kind.is_kept_by(policy),
-                // Kept by every constitution.
-                None => kind == PayloadKind::Other,
-            };
-            trace.is_excused |= kind == PayloadKind::Prompt && may_be_too_long;
-        }
-    }
-
     /// Tasks with an intent and no terminal record, in the order of their intents.
     pub(super) fn unfinished(&self) -> Vec<OpenIntent> {
-        let is_open = |task: &&Task| !task.filled.contains_key(&TaskSlot::Terminal);
-        let open = self.tasks.values().filter(is_open);
-        let mut open: Vec<OpenIntent> = open.filter_map(|task| task.last_intent.clone()).collect();
+        let open = self.tasks.iter().filter(|(_, task)| !task.is_ended);
+        let open = open.filter_map(|(uid, task)| {
+            let (attempt, index) = task.last_intent?;
+            let uid = uid.clone();
+            Some(OpenIntent {
+                task: TaskRef { uid, attempt },
+                index,
+            })
+        });
+        let mut open: Vec<OpenIntent> = open.collect();
         open.sort_by_key(|intent| intent.index);
         open
     }
@@ -212,25 +233,29 @@ impl History {
         let mut counts = PayloadCounts::default();
         let mut wrong = Vec::new();
         for (commitment, trace) in &self.payloads {
-            let Some(claimed_by) = trace.claimed_by else {
+            let index = |number: NonZeroU64| number.get() - 1;
+            let Some(claimed_by) = trace.claimed_by.map(index) else {
                 continue;
             };
-            let is_due = trace.is_due && !trace.is_excused;
-            match (trace.stored, trace.erased_by) {
-                (Some((_, true)), None) => counts.kept += 1,
-                (Some((index, true)), Some(erasure)) => wrong.push((
-                    index,
-                    format!("payload {commitment} is still there, record {erasure} erased it"),
-                )),
-                (Some((_, false)) | None, Some(_)) => counts.erased += 1,
-                (None, None) if !is_due => counts.not_kept += 1,
-                (None | Some((_, false)), None) => {
+            let is_there = trace.stored_by.is_some() && !trace.is_zeroed;
+            let is_missed = trace.stored_by.is_some() || (trace.is_due && !trace.is_excused);
+            match trace.erased_by.map(index) {
+                None if is_there => counts.kept += 1,
+                None if is_missed => {
                     counts.lost += 1;
-                    wrong.push((
-                        claimed_by,
-                        format!("payload {commitment} is lost: no record erased it, and the constitution has it kept"),
-                    ));
+                    let what = format!(
+                        "payload {commitment} is lost: \
+                         the constitution has it kept, and no record erased it"
+                    );
+                    wrong.push((claimed_by, what));
                 }
+                None => counts.not_kept += 1,
+                Some(erasure) if is_there => {
+                    let what =
+                        format!("payload {commitment} is still there, record {erasure} erased it");
+                    wrong.push((claimed_by, what));
+                }
+                Some(_) => counts.erased += 1,
             }
         }
         wrong.sort();

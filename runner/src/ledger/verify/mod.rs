@@ -2,6 +2,7 @@
 
 mod blocks;
 mod check;
+mod facts;
 mod history;
 
 use std::collections::BTreeMap;
@@ -165,7 +166,7 @@ fn read_log(storage: &dyn Storage, depth: Depth) -> Result<(Verifier, Blocks<'_>
             let Some(batch) = batch else {
                 return Ok(());
             };
-            let checked = check(storage, batch, depth);
+            let checked = check(storage, &batch, depth);
             lock(&results).take(checked);
         }
     };
@@ -207,8 +208,13 @@ impl Verifier {
         }
         self.problems.extend(checked.problems);
         self.tree.push(checked.part);
-        for record in checked.records {
-            self.history.push(&checked.path, record, &mut self.problems);
+        let (path, problems) = (&checked.path, &mut self.problems);
+        let mut notes = checked.notes.iter();
+        let mut taken = 0;
+        for facts in checked.facts {
+            let notes = notes.by_ref().take(facts.notes_end - taken);
+            taken = facts.notes_end;
+            self.history.push(path, facts, notes, problems);
         }
         self.is_damaged = !checked.is_whole;
         self.last = Some((checked.path, checked.last_offset, checked.signature));
