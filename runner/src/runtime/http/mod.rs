@@ -91,7 +91,7 @@ fn client(url: &Url, ca_bundle: Option<&str>) -> Result<Client, RuntimeError> {
 }
 
 fn add_authorities(roots: &mut RootCertStore, pem: &str) -> Result<(), RuntimeError> {
-    let invalid = |_| RuntimeError::Invalid {
+    let invalid = |()| RuntimeError::Invalid {
         what: "runtime.caBundle".to_owned(),
         must: format!("must be 1 or more certificates as PEM, at most {MAX_CA_BUNDLE_BYTES} bytes"),
     };
