@@ -122,4 +122,13 @@ impl RuntimeSpec {
             Self::Echo => RuntimeKind::Echo,
         }
     }
+
+    /// The model that is named, if the kind has one.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::OpenAi { model, .. } => Some(model),
+            Self::Process { .. } | Self::Http { .. } | Self::Echo => None,
+        }
+    }
 }

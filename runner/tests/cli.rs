@@ -275,6 +275,18 @@ fn every_record_replays() {
 }
 
 #[test]
+fn a_prompt_that_is_not_kept_is_accounted_for() {
+    let hive = Hive::new("[ledger]\nkeep_prompt = false\n");
+    hive.run(&["--runtime", "echo", "hello"]).expect(0);
+    let verified = hive.verify().expect(0);
+    let counts = "8 kept, 0 erased, 1 not kept, 0 lost";
+    assert!(verified.stdout.contains(counts), "{}", verified.stdout);
+    let replayed = hive.cli(&["replay", "ledger", "2"]).expect(7);
+    let why = "not kept, as the constitution has it";
+    assert!(replayed.stderr.contains(why), "{}", replayed.stderr);
+}
+
+#[test]
 fn completions_manual_and_help_print() {
     let hive = Hive::default();
     assert!(

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the programs of the test cluster from the Go module proxy, once, one after the other.
 #
-#   sh tests/cluster/build.sh [TOOL…]     TOOL: kubernetes etcd kube-router coredns kwok helm (default: all)
+#   sh tests/cluster/build.sh [TOOL…]     TOOL: kubernetes etcd kube-router coredns kwok helm testbox (default: all)
 #
 # The last line on stdout is the directory that holds them. A tool is built again only when its
 # go.mod, go.sum, main.go or the Go version changes. Below
@@ -13,7 +13,7 @@ cd "$(dirname "$0")"
 export PATH="$PATH:/usr/local/go/bin"
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
 CACHE=${AXIOM_HIVE_CLUSTER_CACHE:-$HOME/.cache/axiom-hive-testcluster}
-TOOLS='kubernetes etcd kube-router coredns kwok helm'
+TOOLS='kubernetes etcd kube-router coredns kwok helm testbox'
 COMPONENTS='kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl'
 VERSION=$(sed -n 's/.*[[:space:]]k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' tools/kubernetes/go.mod)
 
@@ -23,12 +23,12 @@ die() { say "$*"; exit 1; }
 # What each tool is built from, and what a cold build took on 2 cores, in seconds.
 package() {
     case $1 in
-    kubernetes | etcd) echo . ;;
+    kubernetes | etcd | testbox) echo . ;;
     kube-router) echo github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
     coredns) echo github.com/coredns/coredns ;;
     kwok) echo sigs.k8s.io/kwok/cmd/kwok ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
-    *) die "unknown tool: $1 (one of kubernetes, etcd, kube-router, coredns, kwok, helm)" ;;
+    *) die "unknown tool: $1 (one of kubernetes, etcd, kube-router, coredns, kwok, helm, testbox)" ;;
     esac
 }
 estimate_seconds() {
@@ -39,6 +39,7 @@ estimate_seconds() {
     coredns) echo 110 ;;
     kwok) echo 65 ;;
     helm) echo 120 ;;
+    testbox) echo 10 ;;
     esac
 }
 
@@ -55,6 +56,9 @@ stamp() {
 hash_of() {
     { cat tools/"$1"/go.* tools/"$1"/*.go; package "$1"; stamp "$1"; go version; } 2>/dev/null | sha256sum | cut -c1-16
 }
+
+# link FILE NAME: makes no link that is there, since somebody may be using it.
+link() { [ "$(readlink "$BIN/$2")" = "$1" ] || ln -sf "$1" "$BIN/$2"; }
 
 build() {
     tool=$1
@@ -73,10 +77,18 @@ build() {
         say "$tool built in $(($(date +%s) - started)) s, $(du -m "$target/$tool" | cut -f1) MB"
     fi
     if [ "$tool" = kubernetes ]; then
-        for component in $COMPONENTS; do ln -sf "$target/kubernetes" "$BIN/$component"; done
+        for component in $COMPONENTS; do link "$target/kubernetes" "$component"; done
     else
-        ln -sf "$target/$tool" "$BIN/$tool"
+        link "$target/$tool" "$tool"
     fi
+    # What runs in pods is also an image.
+    case $tool in coredns | testbox)
+        archive=$target/$tool.tar
+        [ "$archive" -nt pack.sh ] ||
+            { sh pack.sh "$target/$tool" "localhost/axiom-hive/$tool:test" "$archive.new" && mv "$archive.new" "$archive"; }
+        link "$archive" "$tool.tar"
+        ;;
+    esac
 }
 
 # shellcheck disable=SC2086 # one word a tool

@@ -373,6 +373,14 @@ impl Default for RuntimePolicy {
     }
 }
 
+impl RuntimePolicy {
+    /// Whether a task may name this model.
+    #[must_use]
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|it| it == model)
+    }
+}
+
 /// A kind of runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,14 +8,15 @@ mod canonical;
 mod commitment;
 mod model;
 mod opening;
+mod reader;
 mod receipt;
 mod slot;
 mod validate;
 
-pub use canonical::RecordError;
+pub use canonical::{PayloadKind, RecordError};
 pub use commitment::{
     Commitment, Label, LabelError, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MissingSalt, Payload,
-    PayloadError, Salt, Salts,
+    PayloadError, PayloadView, Salt, Salts,
 };
 pub use model::*;
 pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};

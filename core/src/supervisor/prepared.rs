@@ -140,6 +140,10 @@ fn refusal(prepared: &Prepared, spec: &TaskSpec, asked: u32) -> Option<Reason> {
         Quorum::Valid => supervisor.min_valid_branches.unwrap_or(1).max(1),
     };
     let is_allowed = runtime.kinds.contains(&spec.runtime.kind())
+        && spec
+            .runtime
+            .model()
+            .is_none_or(|it| runtime.allows_model(it))
         && (least..=supervisor.max_branches).contains(&asked);
     if is_allowed {
         None

@@ -27,8 +27,8 @@ pub enum ReplayError {
     /// The recorded branches decide earlier, or not yet.
     #[error("the recorded branches must be those that the decision needed, no more and no fewer")]
     OtherBranches,
-    /// A payload was erased, was never kept, or is lost.
-    #[error("the payload {0} ({1}) is not there: erased, not kept, or lost")]
+    /// A payload is not there; the ledger says whether it was erased, not kept, or lost.
+    #[error("the payload {0} ({1}) is not there")]
     Missing(Label, Commitment),
     /// The payload behind a commitment has another label or another form.
     #[error("the payload {0} must be what its label says")]

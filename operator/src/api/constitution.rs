@@ -83,25 +83,25 @@ pub struct ConstitutionSpec {
     /// access, not content: it may change at any time and is no part of the digest.
     pub namespaces: NamespaceSelector,
     /// The two switches for whole categories of rules.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// Branches, consensus and limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<SupervisorPolicy>,
     /// What is filtered from prompts and answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interceptor: Option<InterceptorPolicy>,
     /// Which runtimes and models a task may use.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimePolicy>,
     /// What a runtime may reach over the network: only what is listed, and only through the broker.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressPolicy>,
     /// What a task may ask of the cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterPolicy>,
     /// What is kept beside the log, and for how long.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerPolicy>,
 }
 
@@ -134,6 +134,7 @@ pub struct NamespaceSelector {
     /// Labels that the namespace must have, with these values; at most 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub match_labels: BTreeMap<String, String>,
     /// Further requirements; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +154,7 @@ pub struct LabelRequirement {
     pub key: String,
     /// How key and values relate.
     pub operator: LabelOperator,
-    /// The values of In and NotIn; at most 16.
+    /// The values of `In` and `NotIn`; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 63)), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,
@@ -177,10 +178,10 @@ pub enum LabelOperator {
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
     /// false (the default): rules of category `harmful` are enforced.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_harmful_content: Option<bool>,
     /// false (the default): the detectors of personal data and rules of category `pii` are enforced.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_pii_leakage: Option<bool>,
 }
 
@@ -189,7 +190,7 @@ pub struct Policy {
 #[serde(rename_all = "camelCase")]
 pub struct RuntimePolicy {
     /// The kinds of runtime, each once; default all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::kinds")]
     pub kinds: Option<Vec<core::RuntimeKind>>,
     /// The models that a task may name, exactly; at most 64. Default none, which allows every model.
@@ -198,15 +199,15 @@ pub struct RuntimePolicy {
     pub models: Vec<String>,
     /// On one machine: the loopback TCP port that a contained process may reach; default none. A
     /// runner pod opens no such port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub loopback_port: Option<i32>,
     /// The address space of one runtime process, in MiB; default 4096.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 64, max = 65536))]
     pub max_memory_mib: Option<i32>,
     /// Processes and threads of one runtime; default 64.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_processes: Option<i32>,
 }
@@ -216,13 +217,13 @@ pub struct RuntimePolicy {
 #[serde(rename_all = "camelCase")]
 pub struct LedgerPolicy {
     /// Whether prompts are kept; without them a decision cannot be replayed. Default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_prompt: Option<bool>,
     /// Whether the branches' texts are kept; without them a decision cannot be replayed. Default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_branches: Option<bool>,
     /// For how many days; 0 (the default) is for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 36500))]
     pub retention_days: Option<i32>,
 }
@@ -232,7 +233,7 @@ pub struct LedgerPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct ConstitutionStatus {
     /// The generation of the spec that this status was computed from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// `Ready`: the applied version is in force. `Stalled`: it never will be, as it is.
@@ -240,7 +241,7 @@ pub struct ConstitutionStatus {
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
     /// The version in force: the last one that was valid and is in the ledger.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_force: Option<VersionInForce>,
 }
 

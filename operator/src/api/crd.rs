@@ -14,7 +14,7 @@ pub enum CrdError {
     Shape(#[from] serde_json::Error),
     /// It cannot be written.
     #[error("a custom resource definition must be printable: {0}")]
-    Yaml(#[from] serde_yaml::Error),
+    Yaml(#[from] serde_saphyr::ser::Error),
 }
 
 /// Every definition with the name of its file in `crds/`.
@@ -35,7 +35,7 @@ pub fn definitions() -> Result<Vec<(&'static str, CustomResourceDefinition)>, Cr
 pub fn to_yaml(definition: &CustomResourceDefinition) -> Result<String, CrdError> {
     let mut value = serde_json::to_value(definition)?;
     write_integers(&mut value);
-    let yaml = serde_yaml::to_string(&value)?;
+    let yaml = serde_saphyr::to_string(&value)?;
     Ok(format!(
         "# Generated from the Rust types by `make generate`; do not edit.\n{yaml}"
     ))

@@ -1,6 +1,7 @@
 //! Parts of schemas that a derive cannot say: closed lists of words that the core's enums own, and
 //! Kubernetes types with the bounds that theirs lack.
 
+use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A schema of the words in which an enum of the core is written. `tests/api_convert.rs` shows that
@@ -29,6 +30,12 @@ words! {
     user_namespaces: ["off", "required"];
     taint_effect: ["NoSchedule", "PreferNoSchedule", "NoExecute"];
     protocol: ["text", "ndjson"];
+}
+
+/// A rule: keys of a map, which a schema cannot bound, are no longer than a qualified name.
+pub(super) fn has_short_keys() -> Rule {
+    Rule::new("self.all(key, key.size() <= 317)")
+        .message("every key must have at most 317 characters")
 }
 
 /// A rule: an optional field is there if it was, and as it was.
@@ -78,6 +85,7 @@ pub(super) fn label_values(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 16,
         "additionalProperties": {
             "type": "array",
+            "x-kubernetes-list-type": "atomic",
             "minItems": 1,
             "maxItems": 16,
             "items": {"type": "string", "maxLength": 63},

@@ -75,46 +75,47 @@ pub struct SupervisedTaskSpec {
     /// when the first attempt starts; every later attempt runs under the same.
     pub constitution_ref: ConstitutionRef,
     /// The prompt: at most 128 KiB, and at most what the constitution allows.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
     pub prompt: Option<String>,
-    /// Where the prompt is read from instead: one key of a ConfigMap or Secret of this namespace. It is
+    /// Where the prompt is read from instead: one key of a `ConfigMap` or Secret of this namespace. It is
     /// mounted into the runner pod and copied into no other object.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_from: Option<PromptSource>,
     /// Who answers.
     pub runtime: Runtime,
     /// How many branches are asked; default and upper bound are the constitution's `maxBranches`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub branches: Option<i32>,
     /// Deadline over all attempts, from the first start of a pod, without time suspended; default and
     /// upper bound are the constitution's `taskTimeoutSeconds`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 15, max = 86400))]
     pub timeout_seconds: Option<i32>,
     /// How many attempts may follow a failed one; default 2, and at most the constitution's
     /// `maxRetryLimit`. An answer that was withheld or a task that was refused is never retried.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub retry_limit: Option<i32>,
     /// Seconds after its end that the object is deleted; default never. The record stays in the ledger.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
     /// true: no pod runs. A running one is deleted, and a new attempt starts later at no cost.
     #[serde(default)]
     pub suspend: bool,
     /// What a process runtime may use, within what the constitution allows.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// The pod's priority class: one that the constitution lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
     /// Labels that the pod's node must have: those that the constitution lists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pod tolerates: those that the constitution lists; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -136,11 +137,11 @@ pub struct ConstitutionRef {
         .message("must be a DNS label: 1 to 63 lowercase letters, digits and \"-\", neither first nor last a \"-\""))]
     pub name: String,
     /// Its version: any that the ledger holds, also one that is no longer in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 5, max = 64))]
     pub version: Option<String>,
     /// Its digest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     #[x_kube(validation = Rule::new("self.matches('^sha256:[0-9a-f]{64}$')")
         .message("must be \"sha256:\" and 64 lowercase hexadecimal digits"))]
@@ -153,11 +154,11 @@ pub struct ConstitutionRef {
 #[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)")
     .message("must have exactly one of `configMapKeyRef` and `secretKeyRef`"))]
 pub struct PromptSource {
-    /// A key of a ConfigMap.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A key of a `ConfigMap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<PromptKey>,
     /// A key of a Secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<PromptKey>,
 }
 
@@ -198,7 +199,7 @@ pub struct Resources {
     /// constitution lists. Default: 500m, 512Mi and 256Mi, or the constitution's maxima if lower.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::limits")]
-    #[x_kube(validation = Rule::new("self.all(name, name.size() <= 317)").message("a resource's name must have at most 317 characters"))]
+    #[x_kube(validation = schema::has_short_keys())]
     pub limits: BTreeMap<String, IntOrString>,
 }
 
@@ -216,18 +217,18 @@ pub struct Toleration {
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
     /// `Equal` (the default): the value must be the same. `Exists`: any value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<TolerationOperator>,
     /// The taint's value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
     /// The taint's effect; absent: every effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::taint_effect")]
     pub effect: Option<axiom_hive_core::constitution::TaintEffect>,
     /// With `NoExecute`: how long the pod stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86400))]
     pub toleration_seconds: Option<i64>,
 }

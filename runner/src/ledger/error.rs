@@ -173,6 +173,24 @@ pub enum LedgerError {
     OutputNotEmpty(PathBuf),
 }
 
+impl LedgerError {
+    /// The same error once more, for another entry of a group that could not be written.
+    pub(super) fn shared(&self) -> Self {
+        match self {
+            Self::Io { action, source } => Self::Io {
+                action: action.clone(),
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::ReadOnly(problems) => Self::ReadOnly(problems.clone()),
+            Self::DiskFull => Self::DiskFull,
+            Self::TooLarge { must } => Self::TooLarge { must },
+            Self::Random(why) => Self::Random(why.clone()),
+            Self::Poisoned(why) => Self::Poisoned(why.clone()),
+            other => Self::Poisoned(other.to_string()),
+        }
+    }
+}
+
 /// Wraps an input/output error with what was tried.
 pub(super) fn io_error(action: impl Into<String>) -> impl FnOnce(io::Error) -> LedgerError {
     let action = action.into();

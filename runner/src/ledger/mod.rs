@@ -36,6 +36,7 @@ mod engine;
 mod error;
 mod export;
 mod frame;
+mod group;
 mod head;
 mod keys;
 mod levels;

@@ -8,7 +8,6 @@ use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey, consistency_proof, inclusi
 
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{Frame, decode_frame, decode_payloads};
-use super::head::Head;
 use super::log::{Log, OpenIntent, Place, read_log};
 use super::storage::{Disk, Storage};
 use super::tiles;
@@ -135,14 +134,18 @@ impl LedgerReader {
     /// The checkpoint of the whole ledger, as its writer signed it.
     #[must_use]
     pub fn checkpoint(&self) -> Option<String> {
-        Some(self.head()?.checkpoint(&self.log.key))
+        Some(self.log.head?.checkpoint(&self.log.key))
     }
 
     /// A receipt for a record, under the checkpoint of the whole ledger.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LedgerError> {
+        self.receipt_of(self.record_bytes(index)?, index)
+    }
+
+    /// A receipt for the record `index`, whose canonical bytes are `entry`.
+    pub(super) fn receipt_of(&self, entry: Vec<u8>, index: u64) -> Result<Receipt, LedgerError> {
         let size = self.log.size();
         let no_record = || LedgerError::NoRecord { index, size };
-        let entry = self.record_bytes(index)?;
         let hashes = inclusion_proof(index, size, &self.log.tree).map_err(|_| no_record())?;
         let checkpoint = self.checkpoint().ok_or_else(no_record)?;
         Ok(Receipt::new(entry, index, hashes, checkpoint))
@@ -164,15 +167,6 @@ impl LedgerReader {
     pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
         // Within the tree no node is missing, so the only error is a range that has no proof.
         consistency_proof(old, new, &self.log.tree).ok()
-    }
-
-    /// The head that the last frame is signed with; `None` for an empty ledger.
-    pub(super) fn head(&self) -> Option<Head> {
-        Some(Head {
-            size: self.log.size(),
-            root: self.log.tree.root(),
-            signature: self.log.signature?,
-        })
     }
 
     fn place(&self, index: u64) -> Result<Place, LedgerError> {

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::{Check, is_dns_label};
+use crate::constitution::diagnostic::path_key;
 use crate::constitution::model::{
     BROKER_PORT, ClusterPolicy, Constitution, Containment, EgressPolicy, EgressTarget,
     ServiceTarget,
@@ -80,7 +81,7 @@ impl Check {
                 self.fail(format!("{at}.pod_labels"), LABEL_KEY);
             }
             if !is_label_value(value) {
-                self.fail(format!("{at}.pod_labels.{key}"), LABEL_VALUE);
+                self.fail(format!("{at}.pod_labels.{}", path_key(key)), LABEL_VALUE);
             }
         }
     }
@@ -176,7 +177,7 @@ impl Check {
                 let message = "must be named as \"DOMAIN/NAME\", such as \"nvidia.com/gpu\"";
                 self.fail(path, message);
             }
-            self.range(&format!("{path}.{name}"), *most, 1, 64, "");
+            self.range(&format!("{path}.{}", path_key(name)), *most, 1, 64, "");
         }
     }
 
@@ -189,7 +190,7 @@ impl Check {
             if !is_label_key(key) {
                 self.fail(path, LABEL_KEY);
             }
-            let at = format!("{path}.{key}");
+            let at = format!("{path}.{}", path_key(key));
             self.count(&at, values, 1, MAX_NAMES, "values");
             for (index, value) in values.iter().enumerate() {
                 if !is_label_value(value) {

@@ -31,24 +31,24 @@ pub struct EgressPolicy {
 )]
 pub struct EgressTarget {
     /// A DNS name in lower case. Private, link-local and metadata addresses behind it stay closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new(
         "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.matches('(^|[.])[0-9]+$')")
         .message("must be a DNS name in lower case, and no address"))]
     pub host: Option<String>,
     /// A network, such as 10.20.0.0/16: the only way to open private addresses.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 43))]
     #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self) == cidr(self).masked()")
         .message("must be a network and its prefix length with every later bit zero, such as \"10.20.0.0/16\""))]
     pub cidr: Option<String>,
     /// The TCP port of `host` or `cidr`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
     /// A service of this cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceTarget>,
 }
 
@@ -77,11 +77,12 @@ pub struct ServiceTarget {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// The pods' TCP port, where it is another.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub target_port: Option<i32>,
     /// The labels of the pods behind it: 1 to 16.
     #[schemars(schema_with = "schema::labels", extend("minProperties" = 1))]
+    #[x_kube(validation = schema::has_short_keys())]
     pub pod_labels: BTreeMap<String, String>,
 }
 
@@ -90,10 +91,10 @@ pub struct ServiceTarget {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterPolicy {
     /// The walls around a runtime that must stand before it starts; default kind `strict`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containment: Option<Containment>,
     /// Whether runner pods get a user namespace: `off` (the default) or `required`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::user_namespaces")]
     pub user_namespaces: Option<core::UserNamespaces>,
     /// Images that a process runtime may have: repositories with their registry, such as
@@ -103,26 +104,27 @@ pub struct ClusterPolicy {
     #[schemars(length(max = 64), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
     pub images: Vec<String>,
     /// Whether an image must be pinned by digest; default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_image_digest: Option<bool>,
     /// Upper bound of a runtime's CPU, in thousandths of a core; default 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256_000))]
     pub max_cpu_millis: Option<i32>,
     /// Upper bound of a runtime's memory, in MiB; default 4096.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16, max = 1_048_576))]
     pub max_memory_mib: Option<i32>,
     /// Upper bound of a runtime's scratch space, in MiB; default 1024.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub max_ephemeral_storage_mib: Option<i32>,
     /// Other resources with the most of each, such as `nvidia.com/gpu: 1`; at most 8, default none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::extended_resources")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub max_extended_resources: BTreeMap<String, i32>,
     /// Upper bound of a task's `retryLimit`; default 3.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub max_retry_limit: Option<i32>,
     /// Priority classes that a task may name; at most 16, default none.
@@ -132,6 +134,7 @@ pub struct ClusterPolicy {
     /// Node labels that a task may select by, each with the values that it may ask for; default none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::label_values")]
+    #[x_kube(validation = schema::has_short_keys())]
     pub node_selector: BTreeMap<String, Vec<String>>,
     /// Taints that a task may tolerate; at most 16, default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -154,7 +157,7 @@ pub struct Containment {
     #[schemars(schema_with = "schema::containment_kind")]
     pub kind: String,
     /// With `sandboxed`: the name of the `RuntimeClass`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub runtime_class_name: Option<String>,
 }
@@ -167,11 +170,11 @@ pub struct TolerationRule {
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
     /// The only value that may be tolerated; absent: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
     /// The only effect that may be tolerated; absent: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::taint_effect")]
     pub effect: Option<core::TaintEffect>,
 }

@@ -15,7 +15,7 @@ use crate::api::schema;
 pub struct InterceptorPolicy {
     /// What findings in a prompt do: `off` (the default: the runtime gets the prompt as it is),
     /// `redact`, or `withhold` (the task is refused).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::prompt_screening")]
     pub prompt: Option<core::PromptScreening>,
     /// What built-in detectors do, by their id. One that is not named redacts, unless `policy` turns
@@ -47,12 +47,12 @@ pub struct TermRule {
     pub terms: Vec<String>,
     /// What is done with a finding: `redact` (the default), `remove`, `mask`, `hash`, or `withhold`
     /// the whole answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::action")]
     pub action: Option<core::Action>,
     /// What the rule is about: `custom` (the default) and `secret` are always enforced, `harmful` and
     /// `pii` unless `policy` allows them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::category")]
     pub category: Option<core::Category>,
 }
@@ -69,12 +69,12 @@ pub struct PatternRule {
     pub pattern: String,
     /// What is done with a finding: `redact` (the default), `remove`, `mask`, `hash`, or `withhold`
     /// the whole answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::action")]
     pub action: Option<core::Action>,
     /// What the rule is about: `custom` (the default) and `secret` are always enforced, `harmful` and
     /// `pii` unless `policy` allows them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::category")]
     pub category: Option<core::Category>,
     /// 1 to 32 texts in which the rule must find something: checked before it is in force.

@@ -18,57 +18,57 @@ use crate::api::schema;
 )]
 pub struct SupervisorPolicy {
     /// How many times a runtime is asked at most, each time with another seed; default 4.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_branches: Option<i32>,
     /// The part of the branches that must agree: an exact decimal above 0 and at most 1, as a text;
     /// default "0.75".
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = Rule::new("self.matches('^(1([.]0{1,9})?|0[.][0-9]{0,8}[1-9]0{0,8})$')")
         .message("must be a decimal above 0 and at most 1, with at most 9 decimal places, such as \"0.75\""))]
     pub min_consensus_ratio: Option<String>,
     /// What the ratio is a part of: `all` branches (the default), or `valid` ones, which gave an answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quorum")]
     pub quorum: Option<core::Quorum>,
     /// With quorum `valid`: how many branches must give an answer; default half of them and one more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub min_valid_branches: Option<i32>,
     /// When two answers count as the same; default kind `text`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equivalence: Option<Equivalence>,
     /// What is shown where the vote was on a value: the `agreed` value (the default), or the text of
     /// the `branch` with the lowest index.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::show")]
     pub show: Option<core::Show>,
     /// What a tie does: `refuse` (the default), or `lowestIndex`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::tie")]
     pub tie: Option<core::Tie>,
     /// What happens without an agreement; default kind `fail`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_no_agreement: Option<OnNoAgreement>,
     /// Upper bound of a prompt, in bytes; default 65536.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub max_prompt_bytes: Option<i32>,
     /// Upper bound of one branch's answer, in bytes; default 32768.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 524_288))]
     pub max_answer_bytes: Option<i32>,
     /// Deadline of one branch; default 60.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub branch_timeout_seconds: Option<i32>,
     /// Upper bound of a task's deadline, and what it is where the task names none; default 300.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
     pub task_timeout_seconds: Option<i32>,
     /// How many branches run at once; default 4. It never changes a decision.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_parallel_branches: Option<i32>,
 }
@@ -93,15 +93,15 @@ pub struct Equivalence {
     #[schemars(schema_with = "schema::equivalence_kind")]
     pub kind: String,
     /// With `number`: decimal places, rounded half to even.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9))]
     pub decimals: Option<i32>,
     /// With `regex`: a regular expression without look-around and back references.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub pattern: Option<String>,
     /// With `regex`: whether the `first` match (the default) or the `last` counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::take")]
     pub take: Option<core::Take>,
     /// With `choice`: 2 to 64 values.
@@ -121,7 +121,7 @@ pub struct OnNoAgreement {
     #[schemars(schema_with = "schema::on_no_agreement_kind")]
     pub kind: String,
     /// With `fallback`: the text.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub text: Option<String>,
 }

@@ -14,16 +14,16 @@ use crate::api::schema;
     .message("must have exactly one of `process`, `openAI`, `http` and `echo`"))]
 pub struct Runtime {
     /// A program in a container of its own, spoken to over its standard input and output.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessRuntime>,
     /// An OpenAI-compatible chat-completions endpoint.
-    #[serde(rename = "openAI", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "openAI", skip_serializing_if = "Option::is_none")]
     pub open_ai: Option<OpenAiRuntime>,
     /// A service that takes and answers JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpRuntime>,
     /// The built-in runtime that answers with the prompt; for trials.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<EchoRuntime>,
 }
 
@@ -52,7 +52,7 @@ pub struct ProcessRuntime {
     pub env: Vec<EnvVar>,
     /// `text` (the default): one process a branch, prompt on standard input, answer on standard output.
     /// `ndjson`: one long-lived process, a JSON request and a JSON reply per line.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::protocol")]
     pub protocol: Option<ProcessProtocol>,
 }
@@ -86,14 +86,14 @@ pub struct OpenAiRuntime {
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// How the model is asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<ModelParameters>,
     /// A Secret with the key `axiomhive-api-key`, sent only to the hosts that its key
     /// `axiomhive-allowed-hosts` lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretRef>,
     /// Certificate authorities of the endpoint, as PEM, in place of the public ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     #[x_kube(validation = Rule::new("self.startsWith('-----BEGIN CERTIFICATE-----')")
         .message("must be PEM: one or more certificates, and nothing before them"))]
@@ -105,15 +105,15 @@ pub struct OpenAiRuntime {
 #[serde(rename_all = "camelCase")]
 pub struct ModelParameters {
     /// A system message before the prompt.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub system: Option<String>,
     /// The temperature in thousandths: 700 is 0.7; default the server's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2000))]
     pub temperature_thousandths: Option<i32>,
     /// Upper bound of generated tokens; default the server's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 131_072))]
     pub max_tokens: Option<i32>,
 }

@@ -91,19 +91,19 @@ fn client(url: &Url, ca_bundle: Option<&str>) -> Result<Client, RuntimeError> {
 }
 
 fn add_authorities(roots: &mut RootCertStore, pem: &str) -> Result<(), RuntimeError> {
-    let invalid = |()| RuntimeError::Invalid {
+    let invalid = || RuntimeError::Invalid {
         what: "runtime.caBundle".to_owned(),
         must: format!("must be 1 or more certificates as PEM, at most {MAX_CA_BUNDLE_BYTES} bytes"),
     };
     if pem.len() > MAX_CA_BUNDLE_BYTES {
-        return Err(invalid(()));
+        return Err(invalid());
     }
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| invalid(()))?;
-        roots.add(certificate).map_err(|_| invalid(()))?;
+        let certificate = certificate.map_err(|_| invalid())?;
+        roots.add(certificate).map_err(|_| invalid())?;
     }
     if roots.is_empty() {
-        return Err(invalid(()));
+        return Err(invalid());
     }
     Ok(())
 }
