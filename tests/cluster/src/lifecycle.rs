@@ -174,7 +174,7 @@ async fn clean(state: &State) -> Result<(), Error> {
     .await?;
     if geteuid().is_root() {
         cgroup::remove_all().await?;
-        network::remove_all().await?;
+        network::remove_all(state).await?;
     }
     restore_sysctls(state);
     if state.directory().exists() {
