@@ -157,7 +157,7 @@ pub(crate) fn all_log_tails(state: &State) -> String {
     logs.sort();
     let tails = logs
         .iter()
-        .map(|log| format!("--- {}\n{}\n", log.display(), log_tail(log, 10)));
+        .map(|log| format!("--- {}\n{}\n", log.display(), log_tail(log, 5)));
     tails.collect()
 }
 

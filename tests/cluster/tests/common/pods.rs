@@ -18,6 +18,8 @@ pub(crate) fn pod(name: &str, arguments: &[&str], labels: &Value, spec: &Value) 
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
+            // The enforcer refuses a pod's first packets, and resolvers ask again only after 5 s.
+            "dnsConfig": {"options": [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "5"}]},
             "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "Never", "args": arguments}],
         },
     });

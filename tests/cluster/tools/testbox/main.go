@@ -94,7 +94,7 @@ func pause(terminated <-chan os.Signal) {
 }
 
 func get(target string) error {
-	client := http.Client{Timeout: timeout}
+	client := http.Client{Timeout: 5 * timeout}
 	answer, err := client.Get("http://" + target + "/")
 	if err != nil {
 		return err
