@@ -257,12 +257,11 @@ struct WithPackage {
 }
 
 impl UntrustedRuntime for WithPackage {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        self.inner.run(request, cancel)
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        self.inner.answer(request)
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
