@@ -12,9 +12,7 @@ use tempfile::TempDir;
 
 use super::echo::Echo;
 use super::http::{ApiKey, HttpService, OpenAi};
-use super::model::{
-    BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-};
+use super::model::{BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime};
 use super::process::{Launch, NdjsonProcess, TextProcess, resolve, resolve_in_image};
 use super::python;
 use crate::containment::{Confinement, system_trees};
