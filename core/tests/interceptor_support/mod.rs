@@ -94,6 +94,10 @@ pub(crate) const FIXTURES: &[(&str, &str)] = &[
         "[REDACTED:email]-[REDACTED:slack_token]",
     ),
     ("<ann@example.org>", "<[REDACTED:email]>"),
+    ("to ann@example.xn--p1ai.", "to [REDACTED:email]."),
+    ("ann@xn--e1afmkfd.XN--80AK6AA92E-", "[REDACTED:email]-"),
+    ("ann@example.xn--", "[REDACTED:email]--"),
+    ("ann@example.xn--ab-c_d", "[REDACTED:email]-c_d"),
     (
         "ann@localhost and @handle stay",
         "ann@localhost and @handle stay",
@@ -104,6 +108,10 @@ pub(crate) const FIXTURES: &[(&str, &str)] = &[
         "call [REDACTED:phone], or [REDACTED:phone]",
     ),
     ("+44 20 7946 0958", "[REDACTED:phone]"),
+    (
+        "order 4155552671, call 555-2671",
+        "order 4155552671, call 555-2671",
+    ),
     (
         "order 415 1 2671 and 2024-11-23",
         "order 415 1 2671 and 2024-11-23",
@@ -197,6 +205,12 @@ pub(crate) const FIXTURES: &[(&str, &str)] = &[
     (
         "4\u{338}111 1111\u{2060} 1111 1111",
         "[REDACTED:payment_card]",
+    ),
+    ("536\0-90-43\u{7f}99", "[REDACTED:us_ssn]"),
+    ("ann\u{8}@exam\u{1b}ple\u{9f}.org", "[REDACTED:email]"),
+    (
+        "a\u{b}ann@example.org\u{c}b",
+        "a\u{b}[REDACTED:email]\u{c}b",
     ),
     (
         "\u{3164}AKIA\u{200d}IOSFODNN7EXAMPLE",
