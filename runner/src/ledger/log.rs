@@ -198,25 +198,39 @@ pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerE
     }))
 }
 
-/// Checks a segment's header against what came before, and adds it.
-fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+/// The start of a segment that continues a log of `size` records of `key`, if there are any yet: its
+/// salt, the key that it names, and its own length.
+pub(super) fn read_header(
+    path: &str,
+    bytes: &[u8],
+    key: Option<&VerifyingKey>,
+    size: u64,
+) -> Result<([u8; 8], VerifyingKey, u64), Problem> {
     let no = |what: &str| Problem::of_file(path, what);
     let (header, length) = SegmentHeader::decode(bytes).map_err(no)?;
-    let key: VerifyingKey = header
+    let named: VerifyingKey = header
         .vkey
         .parse()
         .map_err(|error| no(&format!("the log's key is invalid: {error}")))?;
-    let mut log = log.unwrap_or_else(|| Log::new(key.clone()));
-    if log.key != key {
+    if key.is_some_and(|key| *key != named) {
         return Err(no("the segment belongs to another log"));
     }
-    if header.first_index != log.size() || path != segment_path(header.first_index) {
+    if header.first_index != size || path != segment_path(size) {
         return Err(no("the segment does not continue the one before it"));
     }
+    Ok((header.salt, named, length as u64))
+}
+
+/// Checks a segment's header against what came before, and adds it.
+fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+    let size = log.as_ref().map_or(0, Log::size);
+    let key = log.as_ref().map(|log| &log.key);
+    let (salt, key, length) = read_header(path, bytes, key, size)?;
+    let mut log = log.unwrap_or_else(|| Log::new(key));
     log.segments.push(Segment {
         path: path.to_owned(),
-        salt: header.salt,
-        length: length as u64,
+        salt,
+        length,
     });
     Ok(log)
 }
