@@ -45,6 +45,7 @@ mod open;
 mod reader;
 pub mod storage;
 mod tiles;
+mod tree;
 mod verify;
 mod writer;
 
@@ -57,4 +58,4 @@ pub use keys::KeyStore;
 pub use log::OpenIntent;
 pub use reader::LedgerReader;
 pub use verify::{Depth, MAX_PROBLEMS, PayloadCounts, Trust, VerifyReport, verify, verify_on};
-pub use writer::Handle;
+pub use writer::{Handle, MAX_QUEUED_BYTES, MAX_QUEUED_ENTRIES};

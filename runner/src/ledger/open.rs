@@ -231,13 +231,13 @@ impl Opening {
     /// The last frame's signature covers the whole log.
     fn check_last_frame(&mut self) {
         let log = &self.log;
-        let Some((head, place)) = log.head.zip(log.places.last()) else {
+        let Some((signed, place)) = log.head.as_ref().zip(log.places.last()) else {
             return;
         };
-        if !head.is_signed_by(&log.key) {
+        if !signed.head.is_signed_by(&log.key) {
             let path = &log.segments[place.segment as usize].path;
             let what = "the log was changed: this frame's signature is not over these records";
-            let problem = Problem::of_file(path, what).at(place.offset, log.size() - 1);
+            let problem = Problem::of_file(&**path, what).at(place.offset, log.size() - 1);
             self.reasons.push(problem);
         }
     }
@@ -251,10 +251,7 @@ impl Opening {
             reach(CrashPoint::OpenChecked);
             self.write_heads(&mut repaired)?;
         }
-        let view = LedgerReader {
-            storage: self.storage,
-            log: self.log,
-        };
+        let view = LedgerReader::new(self.storage, self.log);
         if is_sound {
             tiles::write_missing(&view)?;
         }
@@ -263,6 +260,7 @@ impl Opening {
             _ => State::ReadOnly(self.reasons),
         };
         Ok(Ledger {
+            derived: view.size(),
             view,
             keys: self.keys,
             heads: self.heads,
@@ -298,7 +296,7 @@ impl Opening {
                 .read_at(path, place.offset, place.length as usize)
                 .and_then(|bytes| self.storage.write_at(path, place.offset, &bytes))
                 .map_err(io_error(format!("rewrite {path}")))?;
-            if touched.last() != Some(&path.as_str()) {
+            if touched.last() != Some(&&**path) {
                 touched.push(path);
             }
         }
@@ -312,7 +310,7 @@ impl Opening {
 
     /// Brings heads and pin up to the log; a broken slot of either is written anew.
     fn write_heads(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
-        let head = self.log.head;
+        let head = self.log.head.as_ref().map(|signed| signed.head);
         let pairs = [
             (&mut self.heads, &*self.storage, ""),
             (&mut self.pin, &*self.keys.storage, "keys/"),
