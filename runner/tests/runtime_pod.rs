@@ -53,6 +53,7 @@ fn shell(script: &str) -> ToAgent {
         spec: RuntimeSpec::Process {
             protocol: ProcessProtocol::Text,
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+            image: None,
             env: [("GREETING".to_owned(), "$(HOME) $HOME".to_owned())].into(),
         },
         policy: RuntimePolicy::default(),
@@ -197,6 +198,7 @@ async fn what_cannot_run_is_said_before_any_branch() {
         spec: RuntimeSpec::Process {
             protocol: ProcessProtocol::Text,
             command: vec!["/no/such/program".to_owned()],
+            image: None,
             env: std::collections::BTreeMap::new(),
         },
         policy,

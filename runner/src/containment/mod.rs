@@ -10,12 +10,14 @@
 //! | privileges | no-new-privileges; every capability dropped |
 //! | Landlock ABI 6 | reads and executes the system's programs, the interpreter's tree and what the caller lists; writes its scratch directory; connects to the one listed TCP port; signals and abstract sockets stay inside |
 //! | seccomp | an allow-list of system calls; no socket unless a port is listed, and then TCP only |
+//! | death signal | the kernel kills the runtime's process when the supervisor ends, however it ends |
 //! | descriptors, environment | nothing inherited but stdin, stdout, stderr and what the task sets |
 //!
 //! What they do not do: Landlock filters TCP by port and not by address; metadata of any file
 //! (existence, size, owner) can be read; the number of files in the scratch directory is not
 //! limited; the task limit does not bind uid 0, for which the deadline's kill of the whole process
-//! group is the bound. The user id is not changed: a pod does that.
+//! group is the bound; when the supervisor is killed, so is the process that it started, but not what
+//! that one has started in its turn. The user id is not changed: a pod does that.
 //!
 //! Before the first branch a probe runs the shim and tries the walls from inside against a file and
 //! a port that are open outside. Only if all hold is the level [`ContainmentLevel::Strict`].
@@ -71,6 +73,7 @@ impl Confinement {
             shim,
             settings: Settings {
                 required,
+                supervisor_pid: std::process::id(),
                 read,
                 scratch: PathBuf::new(),
                 port,

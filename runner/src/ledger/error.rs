@@ -170,6 +170,12 @@ pub enum LedgerError {
     /// The user's state directory is unknown.
     #[error("XDG_STATE_HOME or HOME must be an absolute path: keys are kept below it")]
     NoStateDirectory,
+    /// A key given to a service has a name that cannot be a path.
+    #[error(
+        "{0:?} must be 1..=200 bytes of letters, digits, \"-\", \"_\", \".\" and \"/\" to name a ledger; \
+         no part between slashes may be empty or begin with \".\""
+    )]
+    Origin(String),
     /// The random source of the operating system failed.
     #[error("no random bytes from the operating system: {0}")]
     Random(String),
