@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod anchor;
 mod crash;
 mod engine;
 mod error;
@@ -49,6 +50,7 @@ mod tree;
 mod verify;
 mod writer;
 
+pub use anchor::{Anchor, Known};
 pub use crash::CRASH_POINTS;
 pub use engine::{Appended, Ledger};
 pub use error::{LedgerError, Problem, Problems};
