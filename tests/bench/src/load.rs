@@ -94,12 +94,12 @@ fn bytes_below(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Constitution number `number`: a record of 256 B in a slot of its own.
+/// Constitution number `number`, below 2^24: a record of 256 B in a slot of its own.
 fn record(number: u64) -> Record {
     Record::new(Body::Constitution {
         constitution: ConstitutionRef {
-            name: "n".repeat(28),
-            version: (1_000_000_000 + number).to_string(),
+            name: "nn".to_owned(),
+            version: format!("{number:06x}"),
             digest: Digest([number as u8; 32]),
             catalogue: 1,
         },
