@@ -1,9 +1,9 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: demo test e2e soak bench lint tools help
+.PHONY: demo test e2e soak bench lint generate tools help
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: ## the main job on a real small language model (DEMO_MODEL=markov: a tiny generator instead)
 	@sh tests/bootstrap.sh rust demo
@@ -28,6 +28,10 @@ bench: ## speed of interceptor, append and verify, next to the bare operations
 lint: ## formatting, clippy, licences, bans, sources
 	@sh tests/bootstrap.sh rust
 	@sh tests/lint.sh
+
+generate: ## write crds/ from the Rust types
+	@sh tests/bootstrap.sh rust
+	@cargo run --locked --quiet -p axiom_hive_operator --bin crdgen
 
 tools: ## install everything that any of the above needs
 	@sh tests/bootstrap.sh rust demo go deny fuzz

@@ -13,6 +13,7 @@
 //! | [`supervisor`] | the whole decision as a state machine: events in, commands out |
 //! | [`record`] | ledger records, canonical JSON, salted commitments and openings |
 //! | [`tlog`] | RFC 6962 tree, C2SP tiles, signed notes, checkpoints, proofs |
+//! | [`wire`] | what operator, supervisor and ledger service say to each other |
 
 pub mod consensus;
 pub mod constitution;
@@ -22,3 +23,4 @@ pub mod record;
 pub mod supervisor;
 pub mod task;
 pub mod tlog;
+pub mod wire;

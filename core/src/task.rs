@@ -10,13 +10,41 @@ use crate::constitution::RuntimeKind;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
-    /// The prompt; bounded by the constitution's `max_prompt_bytes`.
+    /// The prompt; bounded by the constitution's `max_prompt_bytes`. Empty in an operator's hands
+    /// where `prompt_from` is given: only the supervisor reads it.
     pub prompt: String,
+    /// Where the prompt was read from, if it did not come with the task. The spec's digest then has
+    /// this place in it and not the prompt, so that whoever cannot read the prompt can compute it;
+    /// the prompt has its own commitment in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_from: Option<PromptSource>,
     /// Who answers.
     pub runtime: RuntimeSpec,
     /// Fewer or more branches than the constitution's `max_branches`, which is the upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<u32>,
+}
+
+/// One key of an object in the task's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PromptSource {
+    /// What kind of object.
+    pub kind: PromptSourceKind,
+    /// Its name; at most 253 bytes.
+    pub name: String,
+    /// The key; at most 253 bytes, beginning with `axiomhive-prompt`.
+    pub key: String,
+}
+
+/// What a prompt is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PromptSourceKind {
+    /// A `ConfigMap`.
+    ConfigMap,
+    /// A `Secret`.
+    Secret,
 }
 
 /// Who answers. Every text in here is a user's choice, never a runtime's.
@@ -34,6 +62,9 @@ pub enum RuntimeSpec {
         protocol: ProcessProtocol,
         /// Program and arguments: 1..=64 items of at most 4096 bytes.
         command: Vec<String>,
+        /// In a cluster: the image that the program is in; at most 512 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
         /// Plain environment values: at most 64 of at most 4096 bytes.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, String>,
@@ -59,6 +90,12 @@ pub enum RuntimeSpec {
         /// Upper bound of generated tokens: 1..=131072; absent: the server's default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_tokens: Option<u32>,
+        /// The endpoint's certificate authorities as PEM, in place of the machine's; at most 65536 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_bundle: Option<String>,
+        /// In a cluster: the `Secret` whose API key is sent; at most 253 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        api_key_secret: Option<String>,
     },
     /// Answers with the prompt.
     Echo,
@@ -83,6 +120,15 @@ impl RuntimeSpec {
             Self::Http { .. } => RuntimeKind::Http,
             Self::OpenAi { .. } => RuntimeKind::OpenAi,
             Self::Echo => RuntimeKind::Echo,
+        }
+    }
+
+    /// The model that is named, if the kind has one.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::OpenAi { model, .. } => Some(model),
+            Self::Process { .. } | Self::Http { .. } | Self::Echo => None,
         }
     }
 }

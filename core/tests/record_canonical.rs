@@ -325,22 +325,68 @@ fn erasures_and_intents_are_bounded() {
     assert!(record.to_canonical().is_err());
 }
 
+/// An outcome with any of its optional fields, and a branch of every result.
+fn outcome_with(present: u8) -> Outcome {
+    let mut outcome = largest_outcome();
+    let (decided, observed) = (&mut outcome.decided, &mut outcome.observed);
+    let is_absent = |bit: u8| present >> bit & 1 == 0;
+    decided.prompt_findings.take_if(|_| is_absent(0));
+    decided.vote.take_if(|_| is_absent(1));
+    observed.usage.take_if(|_| is_absent(2));
+    observed.stopped_by.take_if(|_| is_absent(3));
+    observed.detail.take_if(|_| is_absent(4));
+    if let Some(vote) = decided.vote.as_mut().filter(|_| is_absent(5)) {
+        (vote.leader, vote.leader_class, vote.runner_up) = (0, None, 0);
+    }
+    for (branch, result) in decided.branches[60..].iter_mut().zip([
+        BranchResultKind::Failed,
+        BranchResultKind::Abstain,
+        BranchResultKind::Blocked,
+    ]) {
+        branch.result = result;
+        branch.class = None;
+    }
+    let failed = &mut decided.branches[60];
+    (failed.error, failed.text, failed.bytes) = (Some(BranchError::Lost), None, None);
+    outcome
+}
+
 #[test]
-fn a_changed_byte_is_refused_or_means_something_else() {
-    let records: Vec<Vec<u8>> = every_kind()
-        .iter()
-        .map(|r| r.to_canonical().unwrap())
-        .collect();
+fn what_is_written_is_read_whatever_is_absent() {
+    for present in 0..64 {
+        let record = Record::new(Body::Answered(outcome_with(present)));
+        let bytes = record.to_canonical().unwrap();
+        assert_eq!(Record::from_canonical(&bytes), Ok(record));
+    }
+}
+
+/// One place changed, cut out, said twice or moved.
+fn change(bytes: &[u8], how: u8, at: usize, length: usize, new: u8) -> Vec<u8> {
+    let (before, rest) = bytes.split_at(at);
+    let (part, after) = rest.split_at(length.min(rest.len()));
+    match how {
+        0 => [before, &[new], &rest[1..]].concat(),
+        1 => [before, &[new], rest].concat(),
+        2 => [before, after].concat(),
+        3 => [before, part, part, after].concat(),
+        _ => [before, after, part].concat(),
+    }
+}
+
+#[test]
+fn changed_bytes_are_refused_or_mean_something_else() {
+    let mut records = every_kind();
+    records.push(Record::new(Body::Answered(outcome_with(0))));
+    let records: Vec<Vec<u8>> = records.iter().map(|r| r.to_canonical().unwrap()).collect();
     let mut runner = TestRunner::new(budget("RECORD_MUTATIONS", 1000));
     let cases = (
         prop::sample::select(records),
         any::<prop::sample::Index>(),
-        any::<u8>(),
+        (0_u8..5, 1_usize..60, any::<u8>()),
     );
     runner
-        .run(&cases, |(bytes, at, new)| {
-            let mut changed = bytes.clone();
-            *at.get_mut(&mut changed) = new;
+        .run(&cases, |(bytes, at, (how, length, new))| {
+            let changed = change(&bytes, how, at.index(bytes.len()), length, new);
             if let Ok(record) = Record::from_canonical(&changed) {
                 prop_assert_eq!(record.to_canonical().unwrap(), changed.clone());
                 let same = Record::from_canonical(&bytes).unwrap() == record;

@@ -4,8 +4,9 @@
 mod supervisor_support;
 
 use axiom_hive_core::record::{
-    Body, ContainmentLevel, ContainmentRecord, ContainmentRequest, Findings, MAX_ATTEMPT,
-    MAX_INTEGER, MAX_RECORD_BYTES, Record, StopEvent, Usage, VoteRecord,
+    Body, ContainmentLevel, ContainmentRecord, ContainmentRequest, EgressCounts, EgressRecord,
+    EgressRefusals, Findings, MAX_ATTEMPT, MAX_EGRESS_TARGETS, MAX_INTEGER, MAX_RECORD_BYTES,
+    Record, StopEvent, Usage, VoteRecord,
 };
 use supervisor_support::*;
 
@@ -67,6 +68,24 @@ fn the_largest_legal_record_fits() {
         prompt_tokens: MAX_INTEGER,
         completion_tokens: MAX_INTEGER,
         branch_ms: MAX_INTEGER,
+    });
+    observed.egress = Some(EgressRecord {
+        targets: vec![
+            EgressCounts {
+                connections: MAX_INTEGER,
+                unreachable: MAX_INTEGER,
+                sent_bytes: MAX_INTEGER,
+                received_bytes: MAX_INTEGER,
+            };
+            MAX_EGRESS_TARGETS
+        ],
+        refused: EgressRefusals {
+            malformed: MAX_INTEGER,
+            unlisted: MAX_INTEGER,
+            address: MAX_INTEGER,
+            server_name: MAX_INTEGER,
+            limit: MAX_INTEGER,
+        },
     });
     observed.surplus_branches = 64;
     observed.stopped_by = Some(StopEvent::Interrupted);

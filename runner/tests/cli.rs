@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Hive, finish};
+use common::Hive;
 
 #[test]
 fn a_prompt_is_answered_recorded_and_verified() {
@@ -132,6 +132,7 @@ fn exit_3_when_every_branch_fails() {
         .run(&["--runtime", "process", "--command", "/bin/false", "hi"])
         .expect(3);
     assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("ExitStatus"), "{}", ran.stderr);
     hive.verify().expect(0);
 }
 
@@ -198,34 +199,6 @@ fn exit_7_without_a_key_or_pin() {
 }
 
 #[test]
-fn exit_8_on_sigint_and_it_is_recorded() {
-    let hive = Hive::default();
-    let marker = hive.path("started");
-    let script = format!("echo x > {}; sleep 600", marker.display());
-    let child = hive
-        .run_command(&[
-            "--containment",
-            "off",
-            "--runtime",
-            "process",
-            "--command",
-            "/bin/sh",
-        ])
-        .args(["--arg", "-c", "--arg", &script, "hi"])
-        .spawn()
-        .unwrap();
-    while !marker.exists() {
-        std::thread::yield_now();
-    }
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    finish(child).expect(8);
-    let list = hive.cli(&["ledger", "list", "ledger"]).expect(0);
-    assert!(list.stdout.contains("cancelled"), "{}", list.stdout);
-    hive.verify().expect(0);
-}
-
-#[test]
 fn a_receipt_is_verified_offline_and_notices_another_answer() {
     let hive = Hive::default();
     let receipt = hive.path("r.tlog-proof").display().to_string();
@@ -272,6 +245,18 @@ fn every_record_replays() {
     for index in ["2", "4", "6"] {
         hive.cli(&["replay", "ledger", index]).expect(0);
     }
+}
+
+#[test]
+fn a_prompt_that_is_not_kept_is_accounted_for() {
+    let hive = Hive::new("[ledger]\nkeep_prompt = false\n");
+    hive.run(&["--runtime", "echo", "hello"]).expect(0);
+    let verified = hive.verify().expect(0);
+    let counts = "8 kept, 0 erased, 1 not kept, 0 lost";
+    assert!(verified.stdout.contains(counts), "{}", verified.stdout);
+    let replayed = hive.cli(&["replay", "ledger", "2"]).expect(7);
+    let why = "not kept, as the constitution has it";
+    assert!(replayed.stderr.contains(why), "{}", replayed.stderr);
 }
 
 #[test]
@@ -328,7 +313,7 @@ fn exit_6_when_containment_cannot_be_had() {
     let bin = std::path::Path::new(program).parent().unwrap();
     let settings = serde_json::json!({
         "required": true, "read": [bin, "/proc"], "scratch": hive.dir.path(),
-        "memoryBytes": 8_u64 << 30, "processes": 100,
+        "memoryBytes": 8_u64 << 30, "processes": 100, "supervisorPid": std::process::id(),
     });
     let state = format!("XDG_STATE_HOME={}", hive.path("state").display());
     let ran = hive.cli(&[
@@ -386,6 +371,7 @@ fn the_supervisor_of_a_pod_takes_its_task_from_a_file() {
         std::process::Command::new(env!("CARGO_BIN_EXE_hive_supervisor"))
             .env("XDG_STATE_HOME", hive.path("state"))
             .current_dir(hive.dir.path())
+            .arg("run")
             .args(args)
             .args(["--ledger", "ledger", "--receipt", "receipt.tlog-proof"])
             .output()

@@ -260,8 +260,9 @@ async fn tasks_are_limited_for_an_ordinary_user() {
     let shim = scratch.path().join("shim");
     std::fs::copy(SHIM, &shim).unwrap();
     let settings = format!(
-        r#"{{"required":true,"read":[],"scratch":"{}","memoryBytes":1073741824,"processes":5}}"#,
-        scratch.path().display()
+        r#"{{"required":true,"read":[],"scratch":"{}","memoryBytes":1073741824,"processes":5,"supervisorPid":{}}}"#,
+        scratch.path().display(),
+        std::process::id()
     );
     let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo all";
     let shim_args = [
@@ -309,8 +310,9 @@ async fn nothing_is_inherited_but_three_descriptors() {
     // One that a shell leaves open without close-on-exec.
     let scratch = tempfile::tempdir().unwrap();
     let settings = format!(
-        r#"{{"required":true,"read":[],"scratch":"{}","memoryBytes":1073741824,"processes":64}}"#,
-        scratch.path().display()
+        r#"{{"required":true,"read":[],"scratch":"{}","memoryBytes":1073741824,"processes":64,"supervisorPid":{}}}"#,
+        scratch.path().display(),
+        std::process::id()
     );
     let script = r#"exec 7< /etc/passwd; exec "$0" __contain "$1" -- /bin/sh -c 'cat <&7'"#;
     let output = Command::new("sh")
@@ -347,6 +349,38 @@ async fn a_shim_that_cannot_confine_starts_nothing() {
         assert_eq!(output.status.code(), Some(EXIT_NOT_CONFINED));
         assert!(!mark.exists());
     }
+}
+
+#[test]
+fn a_shim_of_another_supervisor_starts_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let settings = format!(
+        r#"{{"required":true,"read":[],"scratch":"{}","memoryBytes":1073741824,"processes":64,"supervisorPid":1}}"#,
+        scratch.path().display()
+    );
+    let output = Command::new(SHIM)
+        .args(["__contain", &settings, "--", "/bin/echo", "ran"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(EXIT_NOT_CONFINED));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        complaint.contains("the supervisor has ended"),
+        "{complaint}"
+    );
+}
+
+#[tokio::test]
+async fn the_death_signal_cannot_be_taken_back() {
+    let results = try_all(
+        &[
+            "assert ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0) == 0",
+            "if ctypes.CDLL(None, use_errno=True).prctl(1, 0, 0, 0, 0): raise OSError(ctypes.get_errno(), '')",
+        ],
+        &RuntimePolicy::default(),
+    )
+    .await;
+    assert_eq!(results, ["ok", "Operation not permitted"]);
 }
 
 #[tokio::test]

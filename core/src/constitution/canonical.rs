@@ -1,9 +1,12 @@
 //! The canonical form: RFC 8785 JSON without the fields that are at their default.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::diagnostic::{Violation, quoted};
-use super::model::{Constitution, LedgerPolicy, RuntimePolicy, SupervisorPolicy};
+use super::model::{
+    ClusterPolicy, Constitution, LedgerPolicy, Meta, RuntimePolicy, SupervisorPolicy,
+};
 use super::{MAX_CONSTITUTION_BYTES, validate};
 
 /// Why bytes are not the canonical form of a valid constitution.
@@ -40,6 +43,7 @@ pub(super) fn encode(constitution: &Constitution) -> Vec<u8> {
             &to_value(&SupervisorPolicy::default()),
         );
         leave_out(sections, "runtime", &to_value(&RuntimePolicy::default()));
+        leave_out(sections, "cluster", &to_value(&ClusterPolicy::default()));
         leave_out(sections, "ledger", &to_value(&LedgerPolicy::default()));
     }
     serde_json_canonicalizer::to_vec(&document)
@@ -76,4 +80,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Constitution, CanonicalError> {
     validate::validate(&constitution, &std::collections::BTreeSet::new())
         .map_err(CanonicalError::Invalid)?;
     Ok(constitution)
+}
+
+/// What a verifier of a ledger must know of a constitution, without compiling its rules. Whether the
+/// text is the canonical one is seen by its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Outline {
+    /// Which one it is.
+    pub meta: Meta,
+    /// What is kept.
+    #[serde(default)]
+    pub ledger: LedgerPolicy,
+}
+
+impl Outline {
+    /// Of a canonical text; `None` when it is none.
+    #[must_use]
+    pub fn of(canonical: &[u8]) -> Option<Self> {
+        serde_json::from_slice(canonical).ok()
+    }
 }

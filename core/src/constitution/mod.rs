@@ -2,9 +2,9 @@
 //!
 //! # The TOML file
 //!
-//! `snake_case` keys in six tables; only `[meta] name` and `version` must be given. The fields, their
+//! `snake_case` keys in eight tables; only `[meta] name` and `version` must be given. The fields, their
 //! bounds and their defaults are those of [`Constitution`] and the structures below it. Three fields
-//! have a form of their own in TOML:
+//! have a form of their own in TOML, of which the last is that of `cluster.containment` too:
 //!
 //! | field | forms |
 //! |---|---|
@@ -44,14 +44,16 @@
 mod canonical;
 mod diagnostic;
 mod model;
+mod object;
 mod parse;
 mod ratio;
 mod reader;
 mod validate;
 
-pub use canonical::CanonicalError;
+pub use canonical::{CanonicalError, Outline};
 pub use diagnostic::{ConstitutionErrors, Diagnostic, MAX_DIAGNOSTICS, Violation};
 pub use model::*;
+pub use object::OBJECT_API_VERSION;
 pub use ratio::{ParseRatioError, Ratio};
 
 use crate::digest::Digest;
@@ -93,6 +95,13 @@ impl Constitution {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.canonical_json())
+    }
+
+    /// The object that a cluster takes: the same fields, the same digest. Its `namespaces`, which are no
+    /// part of the digest, select every namespace.
+    #[must_use]
+    pub fn to_object(&self) -> serde_json::Value {
+        object::render(self)
     }
 
     /// How a record names this constitution.

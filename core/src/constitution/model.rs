@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Ratio;
 
+mod cluster;
+
+pub use cluster::*;
+
 /// A complete, validated policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -27,6 +31,12 @@ pub struct Constitution {
     /// What tasks may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub runtime: RuntimePolicy,
+    /// What a runtime may reach over the network.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub egress: EgressPolicy,
+    /// What a task may ask of a cluster.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cluster: ClusterPolicy,
     /// What is kept, and for how long.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ledger: LedgerPolicy,
@@ -338,6 +348,10 @@ pub struct PatternRule {
 pub struct RuntimePolicy {
     /// Runtime kinds a task may name; default all of them.
     pub kinds: Vec<RuntimeKind>,
+    /// Models that a task may name, exactly: at most 64 of at most 256 bytes; default none, which
+    /// allows every model.
+    #[serde(skip_serializing_if = "is_default")]
+    pub models: Vec<String>,
     /// The one loopback TCP port a contained process may reach; default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loopback_port: Option<u16>,
@@ -351,10 +365,19 @@ impl Default for RuntimePolicy {
     fn default() -> Self {
         Self {
             kinds: RuntimeKind::ALL.to_vec(),
+            models: Vec::new(),
             loopback_port: None,
             max_memory_mib: 4096,
             max_processes: 64,
         }
+    }
+}
+
+impl RuntimePolicy {
+    /// Whether a task may name this model.
+    #[must_use]
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|it| it == model)
     }
 }
 

@@ -14,12 +14,16 @@ use super::reader::{MISSING, Reader, Section, TextOrTable};
 use super::{MAX_CONSTITUTION_BYTES, validate};
 use crate::interceptor::LATEST_CATALOGUE;
 
+mod cluster;
+
 const ROOT_KEYS: &[&str] = &[
     "meta",
     "policy",
     "supervisor",
     "interceptor",
     "runtime",
+    "egress",
+    "cluster",
     "ledger",
 ];
 const META_KEYS: &[&str] = &["name", "version", "catalogue"];
@@ -49,7 +53,13 @@ const PATTERN_KEYS: &[&str] = &[
     "examples",
     "counterexamples",
 ];
-const RUNTIME_KEYS: &[&str] = &["kinds", "loopback_port", "max_memory_mib", "max_processes"];
+const RUNTIME_KEYS: &[&str] = &[
+    "kinds",
+    "models",
+    "loopback_port",
+    "max_memory_mib",
+    "max_processes",
+];
 const LEDGER_KEYS: &[&str] = &["keep_prompt", "keep_branches", "retention_days"];
 
 const ACTIONS: &[(&str, Action)] = &[
@@ -233,6 +243,8 @@ fn read(reader: &mut Reader, root: &Section<'_, '_>) -> Constitution {
         supervisor: read_supervisor(reader, root),
         interceptor: read_interceptor(reader, root),
         runtime: read_runtime(reader, root),
+        egress: cluster::read_egress(reader, root),
+        cluster: cluster::read_cluster(reader, root),
         ledger: read_ledger(reader, root),
     }
 }
@@ -432,10 +444,8 @@ fn read_runtime(reader: &mut Reader, root: &Section<'_, '_>) -> RuntimePolicy {
         kinds.sort_unstable();
         policy.kinds = kinds;
     }
-    policy.loopback_port = reader
-        .integer(&section, "loopback_port")
-        // Port 0 is no port: what does not fit is refused as it is.
-        .map(|port| u16::try_from(port).unwrap_or(0));
+    policy.models = reader.strings(&section, "models");
+    policy.loopback_port = reader.port(&section, "loopback_port");
     let integers = [
         ("max_memory_mib", &mut policy.max_memory_mib),
         ("max_processes", &mut policy.max_processes),

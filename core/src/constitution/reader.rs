@@ -323,6 +323,12 @@ impl Reader {
         }
     }
 
+    /// The TCP port `key`, if it is there. What is none becomes 0, which every rule refuses.
+    pub(super) fn port(&mut self, section: &Section<'_, '_>, key: &str) -> Option<u16> {
+        let port = self.integer(section, key)?;
+        Some(u16::try_from(port).unwrap_or(0))
+    }
+
     /// The decimal `key` as it is written in the file, never by way of a float.
     pub(super) fn decimal<T>(&mut self, section: &Section<'_, '_>, key: &str) -> Option<T>
     where

@@ -11,6 +11,8 @@ use super::{MAX_CONSTITUTION_BYTES, canonical};
 use crate::consensus::{KeyError, KeyMaker};
 use crate::interceptor::{CATALOGUES, RuleSet};
 
+mod cluster;
+
 const MAX_NAME_BYTES: usize = 63;
 const MAX_VERSION_BYTES: usize = 64;
 const MAX_ID_BYTES: usize = 32;
@@ -24,6 +26,8 @@ const MAX_EXAMPLE_BYTES: usize = 1024;
 const MAX_CHOICES: usize = 64;
 const MAX_CHOICE_BYTES: usize = 256;
 const MAX_FALLBACK_BYTES: usize = 4096;
+const MAX_MODELS: usize = 64;
+const MAX_MODEL_BYTES: usize = 256;
 
 /// Collects what does not hold.
 struct Check {
@@ -42,7 +46,9 @@ pub(super) fn validate(
     check.meta(&constitution.meta);
     check.supervisor(&constitution.supervisor);
     let can_compile = check.interceptor(&constitution.interceptor);
-    check.runtime(&constitution.runtime);
+    check.runtime(&constitution.runtime, !constitution.egress.allow.is_empty());
+    check.egress(&constitution.egress);
+    check.cluster(constitution);
     check.ledger(&constitution.ledger);
     check.size(constitution);
     let catalogue_is_known = CATALOGUES.contains(&constitution.meta.catalogue);
@@ -251,7 +257,7 @@ impl Check {
         }
     }
 
-    fn runtime(&mut self, policy: &RuntimePolicy) {
+    fn runtime(&mut self, policy: &RuntimePolicy, is_egress_listed: bool) {
         let path = "runtime.kinds";
         let mut kinds = policy.kinds.clone();
         kinds.sort_unstable();
@@ -266,6 +272,14 @@ impl Check {
                 "must be a TCP port from 1 to 65535",
             );
         }
+        if policy.loopback_port.is_some() && is_egress_listed {
+            let message = "must be left out where egress.allow lists a target: the broker's port is the \
+                one port then; list { cidr = \"127.0.0.1/32\", port = … } there";
+            self.fail("runtime.loopback_port", message);
+        }
+        let path = "runtime.models";
+        self.count(path, &policy.models, 0, MAX_MODELS, "models");
+        self.texts(path, &policy.models, 1, MAX_MODEL_BYTES);
         let memory = policy.max_memory_mib;
         self.range("runtime.max_memory_mib", memory, 64, 65_536, " MiB");
         self.range("runtime.max_processes", policy.max_processes, 1, 1024, "");

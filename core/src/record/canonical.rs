@@ -1,8 +1,8 @@
 //! Canonical bytes of a record: RFC 8785 JSON, read strictly.
 //!
-//! The reader parses, validates, encodes again and compares. What it accepts is therefore exactly
-//! what the writer can write: no duplicate key, unknown field, white space, float, other key order
-//! or other spelling of a string. `docs/LEDGER-FORMAT.md` describes every field.
+//! The reader goes through the bytes once and accepts exactly what the writer can write: no
+//! duplicate key, unknown field, white space, float, other key order or other spelling of a string.
+//! `docs/LEDGER-FORMAT.md` describes every field.
 //!
 //! ```
 //! use axiom_hive_core::record::{Body, Commitment, Record};
@@ -15,7 +15,12 @@
 //! assert!(Record::from_canonical(&[b" ", leaf.as_slice()].concat()).is_err());
 //! ```
 
-use super::{Body, Commitment, MAX_RECORD_BYTES, Outcome, RECORD_SCHEMA, Record, TaskRef};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::reader::Scanner;
+use super::{Body, Commitment, Decided, MAX_RECORD_BYTES, Outcome, Record, Schema, TaskRef};
+use crate::constitution::LedgerPolicy;
 
 /// Why a record cannot be written, or bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,12 +31,20 @@ pub enum RecordError {
         /// How long it is.
         bytes: usize,
     },
-    /// No JSON, or no record.
-    #[error("not a record: {0}")]
+    /// It cannot be encoded.
+    #[error("a record must be JSON: {0}")]
     Json(String),
-    /// A record, but not in its one canonical form.
-    #[error("a record must be canonical JSON (RFC 8785) without unknown fields")]
-    NotCanonical,
+    /// No record, or not in its one canonical form.
+    #[error(
+        "a record must be canonical JSON (RFC 8785) without unknown fields: \
+         byte {at} is not the start of {expected}"
+    )]
+    NotCanonical {
+        /// Counted from 0.
+        at: usize,
+        /// What must be there.
+        expected: &'static str,
+    },
     /// A field is out of its bounds.
     #[error("{path} must be {must}")]
     Invalid {
@@ -42,12 +55,21 @@ pub enum RecordError {
     },
 }
 
+/// Inside other JSON a record's keys may stand in any order; everything else is as strict as in a leaf.
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(from)?;
+        let bytes = serde_json_canonicalizer::to_vec(&value).map_err(D::Error::custom)?;
+        Self::from_canonical(&bytes).map_err(D::Error::custom)
+    }
+}
+
 impl Record {
     /// A record of this version.
     #[must_use]
     pub fn new(body: Body) -> Self {
         Self {
-            schema: RECORD_SCHEMA.to_owned(),
+            schema: Schema::V1,
             body,
         }
     }
@@ -65,11 +87,8 @@ impl Record {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(RecordError::TooLong { bytes: bytes.len() });
         }
-        let record: Self =
-            serde_json::from_slice(bytes).map_err(|e| RecordError::Json(e.to_string()))?;
-        if record.to_canonical()? != bytes {
-            return Err(RecordError::NotCanonical);
-        }
+        let record = Scanner::new(bytes).record()?;
+        record.validate()?;
         Ok(record)
     }
 
@@ -107,32 +126,70 @@ impl Record {
     /// erasure lists the payloads of another record and has none of its own.
     #[must_use]
     pub fn commitments(&self) -> Vec<Commitment> {
+        let payloads = self.payloads().into_iter();
+        payloads.map(|(_, commitment)| commitment).collect()
+    }
+
+    /// The same, each with what it holds.
+    #[must_use]
+    pub fn payloads(&self) -> Vec<(PayloadKind, Commitment)> {
         match &self.body {
-            Body::Constitution { text, .. } => vec![*text],
+            Body::Constitution { text, .. } => vec![(PayloadKind::Other, *text)],
             Body::Intent {
                 runtime,
                 task_text,
                 prompt,
                 ..
-            } => vec![runtime.spec, *task_text, *prompt],
+            } => vec![
+                (PayloadKind::Other, runtime.spec),
+                (PayloadKind::Other, *task_text),
+                (PayloadKind::Prompt, *prompt),
+            ],
             Body::Erasure { .. } => Vec::new(),
-            _ => self.outcome().map(outcome_commitments).unwrap_or_default(),
+            _ => self.outcome().map(outcome_payloads).unwrap_or_default(),
         }
     }
 }
 
-fn outcome_commitments(outcome: &Outcome) -> Vec<Commitment> {
-    let decided = &outcome.decided;
-    let mut all = vec![decided.runtime.spec, decided.prompt];
-    all.extend(decided.branches.iter().filter_map(|branch| branch.text));
-    let answer = decided.answer.as_ref();
-    all.extend(
-        answer
-            .iter()
-            .flat_map(|answer| [answer.text, answer.hash_key]),
-    );
-    all.extend(outcome.observed.detail);
-    all
+/// What a payload holds, as far as a constitution can have it kept or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// The prompt: `keep_prompt`.
+    Prompt,
+    /// A branch's text: `keep_branches`.
+    Branch,
+    /// Anything else: always kept.
+    Other,
+}
+
+impl PayloadKind {
+    /// Whether a constitution with this policy has it kept.
+    #[must_use]
+    pub fn is_kept_by(self, policy: &LedgerPolicy) -> bool {
+        match self {
+            Self::Prompt => policy.keep_prompt,
+            Self::Branch => policy.keep_branches,
+            Self::Other => true,
+        }
+    }
+}
+
+fn outcome_payloads(outcome: &Outcome) -> Vec<(PayloadKind, Commitment)> {
+    let Decided {
+        runtime,
+        prompt,
+        branches,
+        answer,
+        ..
+    } = &outcome.decided;
+    let texts = branches.iter().filter_map(|branch| branch.text);
+    let answer = answer.iter().flat_map(|a| [a.text, a.hash_key]);
+    let other = |commitment| (PayloadKind::Other, commitment);
+    [other(runtime.spec), (PayloadKind::Prompt, *prompt)]
+        .into_iter()
+        .chain(texts.map(|text| (PayloadKind::Branch, text)))
+        .chain(answer.chain(outcome.observed.detail).map(other))
+        .collect()
 }
 
 fn check_length(bytes: Vec<u8>) -> Result<Vec<u8>, RecordError> {

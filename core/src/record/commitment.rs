@@ -118,10 +118,8 @@ impl Label {
     /// Any label within the bounds.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, LabelError> {
         let text = text.into();
-        let is_allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
-        let fits = (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(is_allowed);
-        fits.then_some(Self(text)).ok_or(LabelError)
+        check_label(&text)?;
+        Ok(Self(text))
     }
 
     /// The label's text.
@@ -129,6 +127,13 @@ impl Label {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn check_label(text: &str) -> Result<(), LabelError> {
+    let is_allowed =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
+    let fits = (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(is_allowed);
+    fits.then_some(()).ok_or(LabelError)
 }
 
 impl fmt::Display for Label {
@@ -266,13 +271,36 @@ impl Payload {
 
     /// Reads what [`Payload::encode`] wrote; nothing before, between or after it.
     pub fn decode(encoded: &[u8]) -> Result<Self, PayloadError> {
+        let PayloadView { label, salt, bytes } = PayloadView::decode(encoded)?;
+        Ok(Self {
+            label: Label::new(label.to_owned())?,
+            salt,
+            bytes: bytes.to_vec(),
+        })
+    }
+}
+
+/// A payload in its encoding; nothing is copied but the salt.
+#[derive(Clone, Copy)]
+pub struct PayloadView<'a> {
+    /// What it is: the text of a [`Label`].
+    pub label: &'a str,
+    /// Its own salt.
+    pub salt: Salt,
+    /// At most [`MAX_PAYLOAD_BYTES`].
+    pub bytes: &'a [u8],
+}
+
+impl<'a> PayloadView<'a> {
+    /// As [`Payload::decode`].
+    pub fn decode(encoded: &'a [u8]) -> Result<Self, PayloadError> {
         let (length, rest) = encoded
             .split_first_chunk::<2>()
             .ok_or(PayloadError::Length)?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (label, rest) = rest.split_at_checked(length).ok_or(PayloadError::Length)?;
         let label = std::str::from_utf8(label).map_err(|_| LabelError)?;
-        let label = Label::new(label.to_owned())?;
+        check_label(label)?;
         let (salt, rest) = rest.split_first_chunk::<32>().ok_or(PayloadError::Length)?;
         let (length, bytes) = rest.split_first_chunk::<8>().ok_or(PayloadError::Length)?;
         if u64::from_be_bytes(*length) != bytes.len() as u64 {
@@ -284,7 +312,7 @@ impl Payload {
         Ok(Self {
             label,
             salt: Salt(*salt),
-            bytes: bytes.to_vec(),
+            bytes,
         })
     }
 }

@@ -8,14 +8,15 @@ mod canonical;
 mod commitment;
 mod model;
 mod opening;
+mod reader;
 mod receipt;
 mod slot;
 mod validate;
 
-pub use canonical::RecordError;
+pub use canonical::{PayloadKind, RecordError};
 pub use commitment::{
     Commitment, Label, LabelError, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MissingSalt, Payload,
-    PayloadError, Salt, Salts,
+    PayloadError, PayloadView, Salt, Salts,
 };
 pub use model::*;
 pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};
@@ -27,5 +28,7 @@ pub use validate::{MAX_ATTEMPT, MAX_INTEGER};
 pub const MAX_RECORD_BYTES: usize = 16 * 1024;
 /// The upper bound of a record's branches.
 pub const MAX_BRANCHES: usize = 64;
+/// The upper bound of the targets that a constitution lists under `[egress]`.
+pub const MAX_EGRESS_TARGETS: usize = 32;
 /// The upper bound of the commitments that one erasure lists.
 pub const MAX_ERASED: usize = 256;

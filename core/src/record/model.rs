@@ -7,23 +7,24 @@ use crate::digest::Digest;
 
 use super::Commitment;
 
-/// The value of `schema` in every record of this version.
-pub const RECORD_SCHEMA: &str = "axiomhive.io/record/v1";
-
-/// One leaf of the ledger. Unknown fields are rejected by the reader, which re-encodes what it read
-/// and compares the bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// One leaf of the ledger. Read by [`Record::from_canonical`] only, which knows each field's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// Always [`RECORD_SCHEMA`].
-    pub schema: String,
+    pub(super) schema: Schema,
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
 }
 
+/// The value of `schema` in every record of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Schema {
+    #[serde(rename = "axiomhive.io/record/v1")]
+    V1,
+}
+
 /// What a record says, by `kind`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(
     rename_all = "camelCase",
     rename_all_fields = "camelCase",
@@ -88,8 +89,8 @@ pub struct TaskRef {
 }
 
 /// The policy in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ConstitutionRef {
     /// `[meta] name`.
     pub name: String,
@@ -102,8 +103,8 @@ pub struct ConstitutionRef {
 }
 
 /// The end of an attempt: what was decided, and what was observed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// Which attempt of which task.
     pub task: TaskRef,
@@ -114,8 +115,8 @@ pub struct Outcome {
 }
 
 /// The pure part of an outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Decided {
     /// The policy in force.
     pub constitution: ConstitutionRef,
@@ -126,23 +127,23 @@ pub struct Decided {
     /// The prompt as given.
     pub prompt: Commitment,
     /// What was found in the prompt; absent when the constitution does not screen prompts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_findings: Option<Findings>,
     /// Why the attempt ended as it did.
     pub reason: Reason,
     /// The committed branches, by index from 0 without a gap; at most 64.
     pub branches: Vec<BranchRecord>,
     /// The vote over them; absent when no vote took place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vote: Option<VoteRecord>,
     /// The text that may be released; absent when there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerRecord>,
 }
 
 /// Who answered: the kind in the open, the rest as a digest of the user's own words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RuntimeRef {
     /// Process, HTTP service, model endpoint.
     pub kind: RuntimeKind,
@@ -187,22 +188,22 @@ pub enum Reason {
 }
 
 /// One committed branch. `text` and `key` are commitments; nothing here is a runtime's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BranchRecord {
     /// What it gave.
     pub result: BranchResultKind,
     /// For `failed`: which failure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<BranchError>,
     /// For an answer, an abstention or a block: the text as the runtime gave it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Commitment>,
     /// Length of that text in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// For an answer: the lowest branch index with the same equivalence key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<u32>,
 }
 
@@ -246,11 +247,13 @@ pub enum BranchError {
     Reported,
     /// The connection or the long-lived process was lost.
     Lost,
+    /// It asked the egress broker too often for what is not listed.
+    Egress,
 }
 
 /// The vote over the committed branches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VoteRecord {
     /// N: branches the task asked for.
     pub asked: u32,
@@ -261,7 +264,7 @@ pub struct VoteRecord {
     /// Size of the leading class; 0 if there is none.
     pub leader: u32,
     /// Its lowest branch index; absent if there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub leader_class: Option<u32>,
     /// Size of the second largest class.
     pub runner_up: u32,
@@ -270,8 +273,8 @@ pub struct VoteRecord {
 }
 
 /// The text that may be released.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AnswerRecord {
     /// The filtered text.
     pub text: Commitment,
@@ -300,8 +303,8 @@ pub enum AnswerSource {
 }
 
 /// What the interceptor found, three ways.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Findings {
     /// Places.
     pub spans: u64,
@@ -314,21 +317,21 @@ pub struct Findings {
 }
 
 /// What surrounds an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ObservedIntent {
     /// Milliseconds since the Unix epoch.
     pub at_unix_ms: u64,
     /// The build that wrote it.
     pub build: BuildRef,
     /// In a cluster: the pod that may end this attempt; at most 64 bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
 }
 
 /// The build that decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BuildRef {
     /// Version of the package; at most 32 bytes.
     pub version: String,
@@ -337,8 +340,8 @@ pub struct BuildRef {
 }
 
 /// Everything about an outcome that is not a pure function of the task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// The build that decided.
     pub build: BuildRef,
@@ -349,16 +352,59 @@ pub struct Observed {
     /// What confined the runtime.
     pub containment: ContainmentRecord,
     /// What the runtimes reported or what was counted; bounded integers only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the runtime asked of the egress broker; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressRecord>,
     /// Branches that finished after the decision and do not count.
     pub surplus_branches: u32,
     /// Deadline or cancel came as an event, with the branches committed before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<StopEvent>,
     /// Detail for the authorised (spans, stderr, late branches), as a payload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Commitment>,
+}
+
+/// What was asked of the egress broker, in numbers; names are payload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressRecord {
+    /// For each target, in the order of the constitution's list: at most 32.
+    pub targets: Vec<EgressCounts>,
+    /// By reason.
+    pub refused: EgressRefusals,
+}
+
+/// What one target saw; each saturates at 2^53 − 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressCounts {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Attempts that led nowhere: no such name, no answer.
+    pub unreachable: u64,
+    /// Bytes to it.
+    pub sent_bytes: u64,
+    /// Bytes from it.
+    pub received_bytes: u64,
+}
+
+/// Refusals of the broker, by reason; each saturates at 2^53 − 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressRefusals {
+    /// No request that a proxy understands.
+    pub malformed: u64,
+    /// Host and port are not listed.
+    pub unlisted: u64,
+    /// The name led to an address that is neither public nor listed.
+    pub address: u64,
+    /// TLS or the `Host` header named another server.
+    pub server_name: u64,
+    /// Too many bytes.
+    pub limit: u64,
 }
 
 /// Events by which time enters a decision.

@@ -1,9 +1,11 @@
 //! The bounds of every field of a record, and which fields go together.
 
+use std::fmt;
+
 use super::{
     AnswerSource, Body, BranchRecord, BranchResultKind, BuildRef, ConstitutionRef, Decided,
-    Findings, MAX_BRANCHES, MAX_ERASED, Observed, Outcome, RECORD_SCHEMA, Reason, Record,
-    RecordError, TaskRef, VoteRecord,
+    EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_BRANCHES, MAX_EGRESS_TARGETS,
+    MAX_ERASED, Observed, Outcome, Reason, Record, RecordError, TaskRef, VoteRecord,
 };
 
 /// The largest integer in a record: 2^53 − 1, what every JSON reader keeps exact (RFC 8785).
@@ -13,17 +15,18 @@ pub const MAX_ATTEMPT: u32 = 1000;
 
 type Checked = Result<(), RecordError>;
 
-fn hold(holds: bool, path: impl Into<String>, must: &'static str) -> Checked {
+/// The path is built for an error only: most checks hold.
+fn hold(holds: bool, path: impl fmt::Display, must: &'static str) -> Checked {
     if holds {
         return Ok(());
     }
     Err(RecordError::Invalid {
-        path: path.into(),
+        path: path.to_string(),
         must,
     })
 }
 
-fn integer(value: u64, path: &str) -> Checked {
+fn integer(value: u64, path: impl fmt::Display) -> Checked {
     hold(value <= MAX_INTEGER, path, "at most 9007199254740991")
 }
 
@@ -44,11 +47,6 @@ impl TaskRef {
 impl Record {
     /// Checks every bound of the schema.
     pub(super) fn validate(&self) -> Checked {
-        hold(
-            self.schema == RECORD_SCHEMA,
-            "schema",
-            "\"axiomhive.io/record/v1\"",
-        )?;
         match &self.body {
             Body::Constitution { constitution, .. } => {
                 check_constitution(constitution, "constitution")
@@ -104,12 +102,12 @@ fn check_constitution(constitution: &ConstitutionRef, path: &str) -> Checked {
         && !name.ends_with('-');
     hold(
         is_label,
-        format!("{path}.name"),
+        format_args!("{path}.name"),
         "1..=63 lowercase letters, digits and \"-\", without \"-\" at either end",
     )?;
     hold(
         word(version, 64, b"-.+"),
-        format!("{path}.version"),
+        format_args!("{path}.version"),
         "1..=64 letters, digits, \"-\", \".\" and \"+\"",
     )
 }
@@ -200,7 +198,6 @@ fn check_decided(body: &Body, decided: &Decided) -> Checked {
 }
 
 fn check_branch(branch: &BranchRecord, index: usize, decided: &Decided) -> Checked {
-    let path = || format!("decided.branches[{index}]");
     let BranchRecord {
         result,
         error,
@@ -211,12 +208,12 @@ fn check_branch(branch: &BranchRecord, index: usize, decided: &Decided) -> Check
     let failed = *result == BranchResultKind::Failed;
     hold(
         error.is_some() == failed && text.is_some() != failed && bytes.is_some() != failed,
-        path(),
+        format_args!("decided.branches[{index}]"),
         "an error when failed, and a text with its length otherwise",
     )?;
     integer(
         bytes.unwrap_or(0),
-        &format!("decided.branches[{index}].bytes"),
+        format_args!("decided.branches[{index}].bytes"),
     )?;
     let answered = *result == BranchResultKind::Answer;
     let class_fits = match class {
@@ -230,7 +227,7 @@ fn check_branch(branch: &BranchRecord, index: usize, decided: &Decided) -> Check
     };
     hold(
         class_fits,
-        format!("decided.branches[{index}].class"),
+        format_args!("decided.branches[{index}].class"),
         "the lowest branch index with the same key, for an answer only",
     )
 }
@@ -292,5 +289,43 @@ fn check_observed(observed: &Observed) -> Checked {
         integer(usage.completion_tokens, "observed.usage.completionTokens")?;
         integer(usage.branch_ms, "observed.usage.branchMs")?;
     }
-    Ok(())
+    observed.egress.as_ref().map_or(Ok(()), check_egress)
+}
+
+fn check_egress(egress: &EgressRecord) -> Checked {
+    hold(
+        egress.targets.len() <= MAX_EGRESS_TARGETS,
+        "observed.egress.targets",
+        "at most 32",
+    )?;
+    for counts in &egress.targets {
+        let EgressCounts {
+            connections,
+            unreachable,
+            sent_bytes,
+            received_bytes,
+        } = *counts;
+        integer(
+            connections
+                .max(unreachable)
+                .max(sent_bytes)
+                .max(received_bytes),
+            "observed.egress.targets",
+        )?;
+    }
+    let EgressRefusals {
+        malformed,
+        unlisted,
+        address,
+        server_name,
+        limit,
+    } = egress.refused;
+    integer(
+        malformed
+            .max(unlisted)
+            .max(address)
+            .max(server_name)
+            .max(limit),
+        "observed.egress.refused",
+    )
 }

@@ -245,6 +245,7 @@ impl<'p> Supervisor<'p> {
                 ended_unix_ms: parts.ended_unix_ms,
                 containment: parts.containment,
                 usage: parts.usage.map(bounded),
+                egress: parts.egress,
                 surplus_branches: self.started - self.committed,
                 stopped_by: self.stop,
                 detail: detail.as_ref().map(Payload::commitment),

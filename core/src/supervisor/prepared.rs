@@ -88,6 +88,7 @@ pub(super) struct Measured {
 pub(super) fn measure(prepared: &Prepared, task: &Task) -> Result<Measured, MissingSalt> {
     let TaskSpec {
         prompt,
+        prompt_from: _,
         runtime,
         branches,
     } = &task.spec;
@@ -139,6 +140,10 @@ fn refusal(prepared: &Prepared, spec: &TaskSpec, asked: u32) -> Option<Reason> {
         Quorum::Valid => supervisor.min_valid_branches.unwrap_or(1).max(1),
     };
     let is_allowed = runtime.kinds.contains(&spec.runtime.kind())
+        && spec
+            .runtime
+            .model()
+            .is_none_or(|it| runtime.allows_model(it))
         && (least..=supervisor.max_branches).contains(&asked);
     if is_allowed {
         None
@@ -173,11 +178,14 @@ fn without_prompt(spec: &TaskSpec) -> Value {
     value
 }
 
-/// SHA-256 of the canonical spec with prompt and runtime replaced by their commitments. A field that
-/// is absent stays absent, so that a new optional field never changes an old digest.
+/// SHA-256 of the canonical spec with prompt and runtime replaced by their commitments, or without the
+/// prompt where its place is given. A field that is absent stays absent, so that a new optional field
+/// never changes an old digest.
 fn spec_digest(spec: &TaskSpec, prompt: Commitment, runtime: Commitment) -> Digest {
-    let mut value = json!(spec);
-    value["prompt"] = json!(prompt);
+    let mut value = without_prompt(spec);
+    if spec.prompt_from.is_none() {
+        value["prompt"] = json!(prompt);
+    }
     value["runtime"] = json!(runtime);
     Digest::of(&canonical(&value))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::record::{
-    BuildRef, ContainmentRecord, MissingSalt, ObservedIntent, Payload, Record, Usage,
+    BuildRef, ContainmentRecord, EgressRecord, MissingSalt, ObservedIntent, Payload, Record, Usage,
 };
 
 use super::deliberation::BranchResult;
@@ -59,6 +59,8 @@ pub struct ObservedParts {
     pub containment: ContainmentRecord,
     /// Sums over the branches; each is cut to 2^53 − 1.
     pub usage: Option<Usage>,
+    /// What the runtime asked of the egress broker; `None` where there was none.
+    pub egress: Option<EgressRecord>,
     /// Detail for the authorised; at most [`MAX_DETAIL_BYTES`] are kept.
     pub detail: Option<Vec<u8>>,
 }

@@ -10,7 +10,7 @@ use crate::record::{
     Body, BranchRecord, BranchResultKind, Commitment, Decided, Label, MissingSalt, Observed,
     Outcome, Payload, Reason, Record, Salt, Salts, StopEvent,
 };
-use crate::task::{RuntimeSpec, TaskSpec};
+use crate::task::{PromptSource, RuntimeSpec, TaskSpec};
 
 use super::deliberation::{BranchResult, Deliberation};
 use super::prepared::{PrepareError, Prepared, Task};
@@ -27,8 +27,8 @@ pub enum ReplayError {
     /// The recorded branches decide earlier, or not yet.
     #[error("the recorded branches must be those that the decision needed, no more and no fewer")]
     OtherBranches,
-    /// A payload was erased, was never kept, or is lost.
-    #[error("the payload {0} ({1}) is not there: erased, not kept, or lost")]
+    /// A payload is not there; the ledger says whether it was erased, not kept, or lost.
+    #[error("the payload {0} ({1}) is not there")]
     Missing(Label, Commitment),
     /// The payload behind a commitment has another label or another form.
     #[error("the payload {0} must be what its label says")]
@@ -132,8 +132,9 @@ struct Found<'a, F> {
 
 /// The `task` payload.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TaskText {
+    prompt_from: Option<PromptSource>,
     runtime: RuntimeSpec,
     branches: Option<u32>,
 }
@@ -162,10 +163,14 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
         let prompt = self.text(Label::PROMPT, decided.prompt)?;
         self.get(Label::RUNTIME, decided.runtime.spec)?;
         let bytes = self.get(Label::TASK, *task_text)?;
-        let TaskText { runtime, branches } =
-            serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
+        let TaskText {
+            prompt_from,
+            runtime,
+            branches,
+        } = serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
         Ok(TaskSpec {
             prompt,
+            prompt_from,
             runtime,
             branches,
         })

@@ -22,12 +22,15 @@ use std::fmt;
 
 use ed25519_dalek::{Signature, Signer as _};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::base64;
 use crate::digest::to_hex;
 
 /// Upper bound of a key's name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
+/// What a private key begins with.
+const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 /// The largest time of a cosignature: 2^63 − 1 seconds since the Unix epoch.
 const MAX_TIME: u64 = i64::MAX as u64;
 
@@ -58,6 +61,11 @@ pub enum KeyError {
     /// No vkey.
     #[error("a verifier key must be <name>+<8 hex digits>+<base64 of type and public key>")]
     Syntax,
+    /// No private key.
+    #[error(
+        "a private key must be PRIVATE+KEY+<name>+<8 hex digits>+<base64 of type 1 and a 32-byte seed>"
+    )]
+    PrivateSyntax,
     /// The key id in the vkey is not that of its key.
     #[error("the key id does not belong to this name and public key")]
     Id,
@@ -217,6 +225,39 @@ impl SigningKey {
         Ok(Self { public, key })
     }
 
+    /// Reads the text of [`SigningKey::to_private`]. An error never shows the text.
+    pub fn from_private(text: &str) -> Result<Self, KeyError> {
+        let rest = text.strip_prefix(PRIVATE_PREFIX);
+        let mut parts = rest.ok_or(KeyError::PrivateSyntax)?.splitn(3, '+');
+        let (Some(name), Some(id), Some(material)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(KeyError::PrivateSyntax);
+        };
+        let material = Zeroizing::new(base64::decode(material).ok_or(KeyError::PrivateSyntax)?);
+        let Some((1, seed)) = material.split_first().map(|(first, rest)| (*first, rest)) else {
+            return Err(KeyError::PrivateSyntax);
+        };
+        let seed = seed.try_into().map_err(|_| KeyError::PrivateSyntax)?;
+        let key = Self::new(name, seed)?;
+        if to_hex(&key.public.id) == id {
+            Ok(key)
+        } else {
+            Err(KeyError::Id)
+        }
+    }
+
+    /// The private key as one line of text, as `golang.org/x/mod/sumdb/note` writes it:
+    /// `PRIVATE+KEY+<name>+<8 hex digits of key id>+<base64 of type and seed>`. A log's key only, not
+    /// a witness's. Whoever has it can sign in the log's name.
+    #[must_use]
+    pub fn to_private(&self) -> Zeroizing<String> {
+        let mut material = Zeroizing::new(vec![KeyType::Ed25519.byte()]);
+        material.extend_from_slice(self.key.as_bytes());
+        let (name, id) = (&self.public.name, to_hex(&self.public.id));
+        let material = Zeroizing::new(base64::encode(&material));
+        Zeroizing::new(format!("{PRIVATE_PREFIX}{name}+{id}+{}", *material))
+    }
+
     /// The public half.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
@@ -239,5 +280,34 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey({})", self.public)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_private_key_has_one_text() {
+        let key = SigningKey::new("example.com/log", &[7; 32]).unwrap();
+        let text = key.to_private();
+        assert!(text.starts_with("PRIVATE+KEY+example.com/log+"));
+        let read = SigningKey::from_private(&text).unwrap();
+        assert_eq!(read.verifying_key(), key.verifying_key());
+        assert_eq!(read.sign("a\n", 0), key.sign("a\n", 0));
+        let refused = [
+            text.replacen("PRIVATE+KEY+", "", 1),
+            text.replacen("example.com", "example.org", 1),
+            text.replacen("+AQcH", "+BAcH", 1),
+            text[..text.len() - 4].to_owned(),
+            format!("{}AAAA", *text),
+            format!("{}\n", *text),
+        ];
+        for changed in refused {
+            assert_ne!(changed, *text);
+            assert!(SigningKey::from_private(&changed).is_err(), "{changed}");
+        }
     }
 }

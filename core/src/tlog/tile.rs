@@ -78,6 +78,20 @@ impl Tile {
         self.width == TILE_WIDTH
     }
 
+    /// Whether a tree of `size` entries has every node of the tile: it, or a tree of a size before,
+    /// has the tile.
+    #[must_use]
+    pub fn is_within(&self, size: u64) -> bool {
+        let level = match self.kind {
+            TileKind::Hashes { level } => u32::from(level) * TILE_HEIGHT,
+            TileKind::Entries => 0,
+        };
+        let nodes = size.checked_shr(level).unwrap_or(0);
+        let end = self.index.checked_mul(u64::from(TILE_WIDTH));
+        let end = end.and_then(|first| first.checked_add(u64::from(self.width)));
+        end.is_some_and(|end| end <= nodes)
+    }
+
     /// The content of a hash tile, read node by node; for [`TileKind::Entries`] the leaf hashes.
     pub fn hashes<R: NodeReader>(&self, reader: &R) -> Result<Vec<u8>, R::Error> {
         let level = match self.kind {
@@ -211,4 +225,30 @@ fn parse_path(path: &str) -> Option<Tile> {
 fn parse_digits(text: &str, max: usize) -> Option<u64> {
     let fits = (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     fits.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_is_within_every_tree_that_has_grown_over_it() {
+        let tiles: Vec<Tile> = (1..=600).flat_map(tiles_of).collect();
+        for tile in tiles {
+            let first = (1..=600).find(|size| tiles_of(*size).any(|other| other == tile));
+            let first = first.unwrap_or(0);
+            assert!(tile.is_within(first) && tile.is_within(first + 1) && tile.is_within(u64::MAX));
+            assert!(!tile.is_within(first - 1), "{tile} at {first}");
+        }
+    }
+
+    #[test]
+    fn no_tree_reaches_the_last_levels() {
+        let tile = Tile {
+            kind: TileKind::Hashes { level: 63 },
+            index: 0,
+            width: 1,
+        };
+        assert!(!tile.is_within(u64::MAX));
+    }
 }

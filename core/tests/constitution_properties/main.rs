@@ -59,7 +59,7 @@ fn to_toml(key: &str, value: &Value) -> String {
         }
         Value::Object(fields) => {
             let field = |(key, value): (&String, &Value)| {
-                format!("{} = {}", to_snake_case(key), to_toml(key, value))
+                format!("{} = {}", to_key(key), to_toml(key, value))
             };
             let fields: Vec<String> = fields.iter().map(field).collect();
             format!("{{ {} }}", fields.join(", "))
@@ -67,6 +67,41 @@ fn to_toml(key: &str, value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// A key of a table: a field of the model, or a name of somebody else (a label, a resource, a detector).
+fn to_key(name: &str) -> String {
+    if FIELDS_OF_TABLES.contains(&name) {
+        to_snake_case(name)
+    } else {
+        toml::Value::String(name.to_owned()).to_string()
+    }
+}
+
+const FIELDS_OF_TABLES: [&str; 23] = [
+    "kind",
+    "decimals",
+    "pattern",
+    "take",
+    "values",
+    "text",
+    "id",
+    "terms",
+    "action",
+    "category",
+    "examples",
+    "counterexamples",
+    "host",
+    "cidr",
+    "port",
+    "service",
+    "namespace",
+    "name",
+    "targetPort",
+    "podLabels",
+    "runtimeClassName",
+    "key",
+    "effect",
+];
 
 /// The constitution as TOML. A field that the canonical form leaves out is written all the same if
 /// `explicit` says so, one bit a field.
@@ -92,9 +127,11 @@ fn write_toml(constitution: &Constitution, explicit: u64) -> String {
                 &["prompt", "detectors", "terms", "patterns"],
             ),
         ),
+        ("runtime", every_field(&constitution.runtime, &["models"])),
+        ("egress", every_field(&constitution.egress, &["allow"])),
         (
-            "runtime",
-            serde_json::to_value(&constitution.runtime).unwrap(),
+            "cluster",
+            serde_json::to_value(&constitution.cluster).unwrap(),
         ),
         (
             "ledger",
@@ -125,7 +162,7 @@ fn every_field(section: &impl serde::Serialize, keys: &[&str]) -> Value {
         let default = match *key {
             "prompt" => Value::from("off"),
             "detectors" => Value::Object(serde_json::Map::new()),
-            "terms" | "patterns" => Value::Array(Vec::new()),
+            "terms" | "patterns" | "models" | "allow" => Value::Array(Vec::new()),
             _ => Value::Bool(false),
         };
         fields.entry(*key).or_insert(default);

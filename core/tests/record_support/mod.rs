@@ -4,9 +4,10 @@ use axiom_hive_core::constitution::{Ratio, RuntimeKind};
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{
     AnswerRecord, AnswerSource, Body, BranchRecord, BranchResultKind, BuildRef, Commitment,
-    ConstitutionRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Decided, Findings,
-    MAX_ATTEMPT, MAX_BRANCHES, MAX_INTEGER, Observed, ObservedIntent, Outcome, Reason, Record,
-    RuntimeRef, StopEvent, TaskRef, Usage, VoteRecord,
+    ConstitutionRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Decided,
+    EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_ATTEMPT, MAX_BRANCHES,
+    MAX_EGRESS_TARGETS, MAX_INTEGER, Observed, ObservedIntent, Outcome, Reason, Record, RuntimeRef,
+    StopEvent, TaskRef, Usage, VoteRecord,
 };
 
 pub(crate) fn constitution() -> ConstitutionRef {
@@ -103,6 +104,24 @@ pub(crate) fn largest_outcome() -> Outcome {
                 completion_tokens: MAX_INTEGER,
                 branch_ms: MAX_INTEGER,
             }),
+            egress: Some(EgressRecord {
+                targets: vec![
+                    EgressCounts {
+                        connections: MAX_INTEGER,
+                        unreachable: MAX_INTEGER,
+                        sent_bytes: MAX_INTEGER,
+                        received_bytes: MAX_INTEGER,
+                    };
+                    MAX_EGRESS_TARGETS
+                ],
+                refused: EgressRefusals {
+                    malformed: MAX_INTEGER,
+                    unlisted: MAX_INTEGER,
+                    address: MAX_INTEGER,
+                    server_name: MAX_INTEGER,
+                    limit: MAX_INTEGER,
+                },
+            }),
             surplus_branches: 64,
             stopped_by: Some(StopEvent::Containment),
             detail: Some(Commitment([4; 32])),
@@ -119,6 +138,7 @@ pub(crate) fn smallest_outcome(reason: Reason) -> Outcome {
     outcome.decided.vote = None;
     outcome.decided.answer = None;
     outcome.observed.usage = None;
+    outcome.observed.egress = None;
     outcome.observed.stopped_by = None;
     outcome.observed.detail = None;
     outcome

@@ -57,6 +57,7 @@ pub(crate) fn task(prompt: &str) -> Task {
     Task {
         spec: TaskSpec {
             prompt: prompt.to_owned(),
+            prompt_from: None,
             runtime: RuntimeSpec::Echo,
             branches: None,
         },
@@ -100,6 +101,7 @@ pub(crate) fn observation() -> ObservedParts {
             loopback_port: 0,
         },
         usage: None,
+        egress: None,
         detail: Some(b"stderr".to_vec()),
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
     set_no_new_privs,
@@ -62,6 +64,17 @@ pub(super) fn drop_privileges() -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The kernel kills this process when the thread that started it ends.
+pub(super) fn die_with(supervisor_pid: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A supervisor that ended before would send no signal any more.
+    let parent = getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if parent == Some(supervisor_pid) {
+        return Ok(());
+    }
+    Err(io::Error::other("the supervisor has ended"))
 }
 
 /// Threads of all processes of `user` that this one can see.

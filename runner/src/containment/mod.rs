@@ -10,17 +10,20 @@
 //! | privileges | no-new-privileges; every capability dropped |
 //! | Landlock ABI 6 | reads and executes the system's programs, the interpreter's tree and what the caller lists; writes its scratch directory; connects to the one listed TCP port; signals and abstract sockets stay inside |
 //! | seccomp | an allow-list of system calls; no socket unless a port is listed, and then TCP only |
+//! | death signal | the kernel kills the runtime's process when the supervisor ends, however it ends |
 //! | descriptors, environment | nothing inherited but stdin, stdout, stderr and what the task sets |
 //!
 //! What they do not do: Landlock filters TCP by port and not by address; metadata of any file
 //! (existence, size, owner) can be read; the number of files in the scratch directory is not
 //! limited; the task limit does not bind uid 0, for which the deadline's kill of the whole process
-//! group is the bound. The user id is not changed: a pod does that.
+//! group is the bound; when the supervisor is killed, so is the process that it started, but not what
+//! that one has started in its turn. The user id is not changed: a pod does that.
 //!
 //! Before the first branch a probe runs the shim and tries the walls from inside against a file and
 //! a port that are open outside. Only if all hold is the level [`ContainmentLevel::Strict`].
 
 pub(crate) mod brief;
+pub mod isolation;
 mod landlock;
 mod limits;
 mod probe;
@@ -57,20 +60,23 @@ pub(crate) struct Reached {
 }
 
 impl Confinement {
-    /// Walls by the constitution's limits; `read` are the absolute paths allowed beside the system's.
+    /// Walls by the constitution's limits; `port` is the one loopback port that may be reached, `read`
+    /// are the absolute paths allowed beside the system's.
     pub(crate) fn new(
         shim: PathBuf,
         required: bool,
         policy: &RuntimePolicy,
+        port: Option<u16>,
         read: Vec<PathBuf>,
     ) -> Self {
         Self {
             shim,
             settings: Settings {
                 required,
+                supervisor_pid: std::process::id(),
                 read,
                 scratch: PathBuf::new(),
-                port: policy.loopback_port,
+                port,
                 memory_bytes: u64::from(policy.max_memory_mib) * 1024 * 1024,
                 processes: u64::from(policy.max_processes),
                 probe: None,
@@ -78,9 +84,9 @@ impl Confinement {
         }
     }
 
-    /// Runs the probe; blocks for some milliseconds.
-    pub(crate) fn probe(&self) -> std::io::Result<Reached> {
-        let report = probe::run(&self.shim, &self.settings)?;
+    /// Runs the probe in `parent`, a directory that can be written; blocks for some milliseconds.
+    pub(crate) fn probe(&self, parent: &Path) -> std::io::Result<Reached> {
+        let report = probe::run(&self.shim, &self.settings, parent)?;
         let level = match (report.missing.is_empty(), report.any) {
             (true, _) => ContainmentLevel::Strict,
             (false, true) => ContainmentLevel::Partial,

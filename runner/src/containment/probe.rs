@@ -66,13 +66,14 @@ fn set_mode(path: &Path) -> io::Result<()> {
 }
 
 /// Outside the walls: sets up the canaries, shows that they answer, and runs the shim against them.
-pub(super) fn run(shim: &Path, settings: &Settings) -> io::Result<ProbeReport> {
+/// `parent` is a directory for the canary and for a scratch directory.
+pub(super) fn run(shim: &Path, settings: &Settings, parent: &Path) -> io::Result<ProbeReport> {
     let outside = tempfile::Builder::new()
         .prefix("axiom-hive-probe-")
-        .tempdir()?;
+        .tempdir_in(parent)?;
     let scratch = tempfile::Builder::new()
         .prefix("axiom-hive-run-")
-        .tempdir()?;
+        .tempdir_in(parent)?;
     let file = outside.path().join("canary");
     std::fs::write(&file, b"canary")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -48,8 +48,11 @@ const MSG_FASTOPEN: u64 = 0x2000_0000;
 /// Terminal size and mode, bytes waiting, blocking mode, close-on-exec. `TIOCSTI` is not here.
 const IOCTLS: [u64; 6] = [0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451];
 
-/// `PR_SET_PDEATHSIG`, `PR_GET_DUMPABLE`, `PR_SET_NAME`, `PR_GET_NAME`, `PR_CAPBSET_READ`, `PR_SET_VMA`.
-const PRCTLS: [u64; 6] = [1, 3, 15, 16, 23, 0x5356_4d41];
+/// `PR_GET_DUMPABLE`, `PR_SET_NAME`, `PR_GET_NAME`, `PR_CAPBSET_READ`, `PR_SET_VMA`.
+const PRCTLS: [u64; 5] = [3, 15, 16, 23, 0x5356_4d41];
+
+/// Allowed with `SIGKILL` only: what the shim set cannot be taken back.
+const PR_SET_PDEATHSIG: u64 = 1;
 
 /// `TCP_NODELAY`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`, `TCP_USER_TIMEOUT`.
 const TCP_OPTIONS: [u64; 5] = [1, 4, 5, 6, 18];
@@ -101,7 +104,12 @@ fn allowed(tcp: bool) -> Result<Rules, seccompiler::BackendError> {
     // Let through here, so that the other filter's ENOSYS is what a caller sees.
     rules.extend(HIDDEN.map(|number| (number, Vec::new())));
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
-    rules.insert(libc::SYS_prctl, one_of(0, &PRCTLS)?);
+    let mut prctls = one_of(0, &PRCTLS)?;
+    prctls.push(SeccompRule::new(vec![
+        qword(0, Op::Eq, PR_SET_PDEATHSIG)?,
+        qword(1, Op::Eq, level(libc::SIGKILL))?,
+    ])?);
+    rules.insert(libc::SYS_prctl, prctls);
     for (own_process_only, arg) in [(libc::SYS_prlimit64, 0), (libc::SYS_sched_setaffinity, 0)] {
         rules.insert(own_process_only, one_of(arg, &[0])?);
     }

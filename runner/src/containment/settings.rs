@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Settings {
     /// `true`: every wall, or no program. `false`: as many as this machine has.
     pub(super) required: bool,
+    /// The process that starts the shim: when it ends, so does the program.
+    pub(super) supervisor_pid: u32,
     /// Files and directory trees that may be read and executed, besides the system's; absolute.
     pub(super) read: Vec<PathBuf>,
     /// The one directory tree that may be written.

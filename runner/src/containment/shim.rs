@@ -94,6 +94,10 @@ fn confine(settings: &Settings) -> Result<ProbeReport, String> {
     note("inherited descriptors", close_inherited().map_err(text));
     let mut any = note("limits", limits::set_limits(settings).map_err(text));
     any |= note("privileges", limits::drop_privileges().map_err(text));
+    note(
+        "death signal",
+        limits::die_with(settings.supervisor_pid).map_err(text),
+    );
     match landlock::confine(settings) {
         Ok(reached) => {
             any |= reached.any;

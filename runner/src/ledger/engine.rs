@@ -1,24 +1,27 @@
-//! The writer: one append at a time, durable before it returns.
+//! The writer: one group of appends at a time, durable before it returns.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Payload, Receipt, Record, Slot};
-use axiom_hive_core::tlog::{SigningKey, leaf_hash};
+use axiom_hive_core::supervisor::Entry;
+use axiom_hive_core::tlog::SigningKey;
 
 use super::crash::{CrashPoint, reach, reach_after};
 use super::error::{LedgerError, Problem, Problems};
-use super::frame::{
-    MAX_PAYLOAD_SECTION_BYTES, MAX_PAYLOADS, SIGNATURE_BYTES, encode_frame, encode_payloads,
-    payload_bytes,
-};
+use super::group::{Fate, Group, Prepared, check_constitution, constitution_of, constitution_slot};
 use super::head::{Head, Slots};
 use super::keys::KeyStore;
-use super::log::{FrameParts, OpenIntent, Place, SEGMENT_BYTES, Segment};
+use super::log::{OpenIntent, Place, SEGMENT_BYTES, Segment};
 use super::open::new_segment;
 use super::reader::LedgerReader;
 use super::storage::Lock;
 use super::tiles;
+
+/// How many constitutions are remembered between appends.
+const MAX_KNOWN_CONSTITUTIONS: usize = 256;
 
 /// The one writer of a ledger. Dropping it releases the lock.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Ledger {
     pub(super) pin: Slots,
     pub(super) state: State,
     pub(super) repaired: Vec<Problem>,
+    /// By slot: where lately used constitutions are recorded, and their digests.
+    pub(super) constitutions: HashMap<String, (u64, Digest)>,
     pub(super) _locks: Vec<Lock>,
 }
 
@@ -113,25 +118,43 @@ impl Ledger {
         record: &Record,
         payloads: &[Payload],
     ) -> Result<Appended, LedgerError> {
-        let key = match &self.state {
-            State::Writable(key) => Arc::clone(key),
-            State::ReadOnly(reasons) => {
-                return Err(LedgerError::ReadOnly(Problems(reasons.clone())));
+        let prepared = Prepared::new(record.clone(), payloads);
+        let replies = self.append_prepared([prepared]);
+        replies
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Err(self.refusal()))
+    }
+
+    /// Appends several, in this order, with one write, one sync and one signature for each group of
+    /// at most 4096 entries and 8 MiB.
+    ///
+    /// Each entry succeeds or fails on its own, as with [`Ledger::append`]; only what goes wrong
+    /// with the disk befalls its whole group. All receipts of a group are under one checkpoint.
+    pub fn append_group(&mut self, entries: &[Entry]) -> Vec<Result<Appended, LedgerError>> {
+        let prepare = |entry: &Entry| Prepared::new(entry.record.clone(), &entry.payloads);
+        self.append_prepared(entries.iter().map(prepare))
+    }
+
+    /// The same for entries that are prepared elsewhere.
+    pub(super) fn append_prepared(
+        &mut self,
+        entries: impl IntoIterator<Item = Result<Prepared, LedgerError>>,
+    ) -> Vec<Result<Appended, LedgerError>> {
+        let mut replies = Vec::new();
+        let mut fates = Vec::new();
+        let mut group = Group::new(self.view.size());
+        for entry in entries {
+            let length = entry.as_ref().map_or(0, Prepared::frame_bytes);
+            if !group.has_room(length) {
+                self.commit(group, std::mem::take(&mut fates), &mut replies);
+                group = Group::new(self.view.size());
             }
-            State::Full => return Err(LedgerError::DiskFull),
-            State::Poisoned(why) => return Err(LedgerError::Poisoned(why.clone())),
-        };
-        let entry = record.to_canonical()?;
-        if let Some(index) = record.slot().and_then(|slot| self.find(&slot)) {
-            self.check_constitution(record)?;
-            return self.appended(index, self.record(index)?, true);
+            let fate = entry.and_then(|entry| self.admit(&mut group, entry));
+            fates.push(fate.unwrap_or_else(Fate::Refused));
         }
-        check_payloads(record, payloads)?;
-        self.check_constitution(record)?;
-        self.rotate()?;
-        let index = self.write(&key, &entry, record, payloads)?;
-        reach(CrashPoint::BeforeReply);
-        self.appended(index, record.clone(), false)
+        self.commit(group, fates, &mut replies);
+        replies
     }
 
     /// Records the first use of a constitution, or confirms that a recorded one is unchanged.
@@ -149,56 +172,131 @@ impl Ledger {
         self.append(&record, std::slice::from_ref(text))
     }
 
-    fn appended(
-        &self,
-        index: u64,
-        record: Record,
-        existing: bool,
-    ) -> Result<Appended, LedgerError> {
-        Ok(Appended {
-            index,
-            record,
-            receipt: self.view.receipt(index)?,
-            existing,
+    /// Why nothing can be appended; meant for a ledger to which nothing can.
+    fn refusal(&self) -> LedgerError {
+        match &self.state {
+            State::ReadOnly(reasons) => LedgerError::ReadOnly(Problems(reasons.clone())),
+            State::Full => LedgerError::DiskFull,
+            State::Poisoned(why) => LedgerError::Poisoned(why.clone()),
+            State::Writable(_) => LedgerError::Poisoned("the append was given up".to_owned()),
+        }
+    }
+
+    /// Checks an entry against the log and what the group holds already.
+    fn admit(&mut self, group: &mut Group, entry: Prepared) -> Result<Fate, LedgerError> {
+        if !matches!(self.state, State::Writable(_)) {
+            return Err(self.refusal());
+        }
+        if let Some(used) = constitution_of(&entry.record) {
+            let recorded = self.recorded_constitution(group, used)?;
+            check_constitution(&entry.record, used, recorded)?;
+        }
+        let filled = entry.slot.as_ref().and_then(|slot| {
+            let in_log = self.view.log.find(slot);
+            in_log.or_else(|| group.find(slot))
+        });
+        Ok(match filled {
+            Some(index) => Fate::Existing(index),
+            None => group.push(entry),
         })
     }
 
-    /// A (name, version) has one content for ever, and is recorded before a task uses it.
-    fn check_constitution(&self, record: &Record) -> Result<(), LedgerError> {
-        let used = match &record.body {
-            Body::Constitution { constitution, .. } | Body::Intent { constitution, .. } => {
-                Some(constitution)
-            }
-            _ => record
-                .outcome()
-                .map(|outcome| &outcome.decided.constitution),
-        };
-        let Some(used) = used else {
-            return Ok(());
-        };
-        let (name, version) = (used.name.clone(), used.version.clone());
-        let slot = Slot::Constitution {
-            name: name.clone(),
-            version: version.clone(),
-        };
-        let Some(index) = self.find(&slot) else {
-            return match record.body {
-                Body::Constitution { .. } => Ok(()),
-                _ => Err(LedgerError::ConstitutionUnknown { name, version }),
-            };
-        };
-        match self.record(index)?.body {
-            Body::Constitution { constitution, .. } if constitution.digest != used.digest => {
-                Err(LedgerError::ConstitutionChanged {
-                    name,
-                    version,
-                    recorded: constitution.digest,
-                    index,
-                    now: used.digest,
-                })
-            }
-            _ => Ok(()),
+    /// Where a constitution of this name and version is recorded, and its digest there.
+    fn recorded_constitution(
+        &mut self,
+        group: &Group,
+        used: &ConstitutionRef,
+    ) -> Result<Option<(u64, Digest)>, LedgerError> {
+        let slot = constitution_slot(used);
+        if let Some(known) = self.constitutions.get(&slot) {
+            return Ok(Some(*known));
         }
+        let in_log = self.view.log.find(&slot);
+        let Some(index) = in_log.or_else(|| group.find(&slot)) else {
+            return Ok(None);
+        };
+        let record = match group.frame(index) {
+            Some(frame) => frame.record.clone(),
+            None => self.record(index)?,
+        };
+        let Some(recorded) = constitution_of(&record) else {
+            return Ok(None);
+        };
+        let known = (index, recorded.digest);
+        // What the group holds may yet fail to be written.
+        if in_log.is_some() {
+            if self.constitutions.len() == MAX_KNOWN_CONSTITUTIONS {
+                self.constitutions.clear();
+            }
+            self.constitutions.insert(slot, known);
+        }
+        Ok(Some(known))
+    }
+
+    /// Writes the group, and replies to every entry in its order.
+    fn commit(
+        &mut self,
+        group: Group,
+        fates: Vec<Fate>,
+        replies: &mut Vec<Result<Appended, LedgerError>>,
+    ) {
+        let first = group.first;
+        let written = if group.frames.is_empty() {
+            Ok(())
+        } else {
+            let written = self.write(&group);
+            reach(CrashPoint::BeforeReply);
+            written
+        };
+        let mut frames = (first..).zip(group.frames);
+        // By number in the group: where in `replies` its reply stands.
+        let mut numbers = Vec::with_capacity(frames.size_hint().0);
+        for fate in fates {
+            let reply = match (fate, &written) {
+                (Fate::Refused(error), _) => Err(error),
+                (Fate::Existing(index), _) if index < first => self.existing(index),
+                (_, Err(error)) => Err(error.shared()),
+                (Fate::Existing(index), Ok(())) => {
+                    let at: Option<&usize> = numbers.get((index - first) as usize);
+                    match at.and_then(|at| replies.get(*at)) {
+                        Some(Ok(same)) => Ok(Appended {
+                            existing: true,
+                            ..same.clone()
+                        }),
+                        _ => self.existing(index),
+                    }
+                }
+                (Fate::New, Ok(())) => {
+                    numbers.push(replies.len());
+                    let next = frames.next();
+                    next.map_or_else(
+                        || Err(self.refusal()),
+                        |(index, frame)| self.appended(index, frame),
+                    )
+                }
+            };
+            replies.push(reply);
+        }
+    }
+
+    /// The reply to an entry that was just written.
+    fn appended(&self, index: u64, frame: Prepared) -> Result<Appended, LedgerError> {
+        Ok(Appended {
+            index,
+            record: frame.record,
+            receipt: self.view.receipt_of(frame.entry, index)?,
+            existing: false,
+        })
+    }
+
+    /// The reply to an entry whose slot was filled before.
+    fn existing(&self, index: u64) -> Result<Appended, LedgerError> {
+        Ok(Appended {
+            index,
+            record: self.record(index)?,
+            receipt: self.view.receipt(index)?,
+            existing: true,
+        })
     }
 
     /// Begins a new segment when the last one is long enough.
@@ -222,47 +320,60 @@ impl Ledger {
         Ok(())
     }
 
-    /// Signs, writes and syncs one frame, then releases its head.
-    fn write(
-        &mut self,
-        key: &SigningKey,
-        entry: &[u8],
-        record: &Record,
-        payloads: &[Payload],
-    ) -> Result<u64, LedgerError> {
-        let index = self.view.size();
-        self.view.log.tree.push(leaf_hash(entry));
-        let root = self.view.log.tree.root();
-        self.view.log.tree.truncate(index);
-        let head = Head::sign(index + 1, root, key).ok_or(LedgerError::TooLarge {
+    /// Signs, writes and syncs a group, then releases its head.
+    fn write(&mut self, group: &Group) -> Result<(), LedgerError> {
+        let State::Writable(key) = &self.state else {
+            return Err(self.refusal());
+        };
+        let key = Arc::clone(key);
+        self.rotate()?;
+        for frame in &group.frames {
+            self.view.log.tree.push(frame.leaf);
+        }
+        let written = self.write_signed(group, &key);
+        if written.is_err() {
+            self.view.log.tree.truncate(group.first);
+        }
+        self.release(written?)
+    }
+
+    /// Writes the group under the head of the tree, which holds the group already.
+    fn write_signed(&mut self, group: &Group, key: &SigningKey) -> Result<Head, LedgerError> {
+        let log = &self.view.log;
+        let head = Head::sign(log.tree.size(), log.tree.root(), key);
+        let head = head.ok_or(LedgerError::TooLarge {
             must: "an index below 2^63 - 1",
         })?;
         reach(CrashPoint::Signed);
-        let number = self.view.log.segments.len() - 1;
-        let segment = self.view.log.segments[number].clone();
-        let section = encode_payloads(payloads);
-        let frame = encode_frame(segment.salt, index, entry, &section, Some(&head.signature));
-        self.write_frame(&segment, &frame)?;
-        let place = Place {
-            segment: number as u32,
-            length: frame.len() as u32,
-            offset: segment.length,
-        };
-        self.view.log.segments[number].length += frame.len() as u64;
-        self.take_in(place, entry, record, payloads, head.signature);
-        self.release(head)?;
-        Ok(index)
+        let number = log.segments.len() - 1;
+        let segment = log.segments[number].clone();
+        let (bytes, lengths) = group.encode(segment.salt, &head.signature);
+        self.write_frames(&segment, &bytes)?;
+        let log = &mut self.view.log;
+        let mut offset = segment.length;
+        for (frame, length) in group.frames.iter().zip(lengths) {
+            let place = Place {
+                segment: number as u32,
+                length,
+                offset,
+            };
+            offset += u64::from(length);
+            log.push(place, &frame.record, &frame.commitments);
+        }
+        log.segments[number].length = offset;
+        log.head = Some(head);
+        Ok(head)
     }
 
-    /// Writes the frame at the end of the segment and makes it durable.
-    fn write_frame(&mut self, segment: &Segment, frame: &[u8]) -> Result<(), LedgerError> {
+    /// Writes the frames at the end of the segment and makes them durable.
+    fn write_frames(&mut self, segment: &Segment, frames: &[u8]) -> Result<(), LedgerError> {
         let storage = &self.view.storage;
         reach_after(CrashPoint::HalfFrame, || {
-            let half = &frame[..frame.len() / 2];
+            let half = &frames[..frames.len() / 2];
             let _ = storage.write_at(&segment.path, segment.length, half);
         });
-        if let Err(error) = storage.write_at(&segment.path, segment.length, frame) {
-            // Half a frame is cut by the next open where it cannot be cut here.
+        if let Err(error) = storage.write_at(&segment.path, segment.length, frames) {
+            // Half a group is cut by the next open where it cannot be cut here.
             let cut = storage.truncate(&segment.path, segment.length);
             let is_full = matches!(
                 error.kind(),
@@ -281,23 +392,6 @@ impl Ledger {
         }
         reach(CrashPoint::Synced);
         Ok(())
-    }
-
-    fn take_in(
-        &mut self,
-        place: Place,
-        entry: &[u8],
-        record: &Record,
-        payloads: &[Payload],
-        signature: [u8; SIGNATURE_BYTES],
-    ) {
-        let commitments: Vec<Commitment> = payloads.iter().map(Payload::commitment).collect();
-        let parts = FrameParts {
-            record: entry,
-            commitments: &commitments,
-            signature: Some(signature),
-        };
-        self.view.log.push(place, record, &parts);
     }
 
     /// From here on the tree is released: head and pin first, then derived tiles.
@@ -320,37 +414,5 @@ impl Ledger {
     fn poison(&mut self, error: &std::io::Error) -> LedgerError {
         self.state = State::Poisoned(error.to_string());
         LedgerError::Poisoned(error.to_string())
-    }
-}
-
-/// Numbers, sizes, and that the record commits to each.
-fn check_payloads(record: &Record, payloads: &[Payload]) -> Result<(), LedgerError> {
-    if payloads.len() > MAX_PAYLOADS {
-        return Err(LedgerError::TooLarge {
-            must: "at most 80 payloads",
-        });
-    }
-    let fits =
-        |payload: &Payload| payload.bytes.len() <= axiom_hive_core::record::MAX_PAYLOAD_BYTES;
-    if !payloads.iter().all(fits) {
-        return Err(LedgerError::TooLarge {
-            must: "payloads of at most 4 MiB each",
-        });
-    }
-    if payloads.iter().map(payload_bytes).sum::<usize>() > MAX_PAYLOAD_SECTION_BYTES {
-        return Err(LedgerError::TooLarge {
-            must: "payloads of at most 40 MiB together",
-        });
-    }
-    let claimed = record.commitments();
-    let stray = payloads
-        .iter()
-        .find(|payload| !claimed.contains(&payload.commitment()));
-    match stray {
-        None => Ok(()),
-        Some(payload) => Err(LedgerError::Unclaimed {
-            label: payload.label.to_string(),
-            commitment: payload.commitment(),
-        }),
     }
 }

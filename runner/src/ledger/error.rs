@@ -159,12 +159,36 @@ pub enum LedgerError {
     /// The user's state directory is unknown.
     #[error("XDG_STATE_HOME or HOME must be an absolute path: keys are kept below it")]
     NoStateDirectory,
+    /// A key given to a service has a name that cannot be a path.
+    #[error(
+        "{0:?} must be 1..=200 bytes of letters, digits, \"-\", \"_\", \".\" and \"/\" to name a ledger; \
+         no part between slashes may be empty or begin with \".\""
+    )]
+    Origin(String),
     /// The random source of the operating system failed.
     #[error("no random bytes from the operating system: {0}")]
     Random(String),
     /// The output directory of an export is in use.
     #[error("{0} must be empty or missing")]
     OutputNotEmpty(PathBuf),
+}
+
+impl LedgerError {
+    /// The same error once more, for another entry of a group that could not be written.
+    pub(super) fn shared(&self) -> Self {
+        match self {
+            Self::Io { action, source } => Self::Io {
+                action: action.clone(),
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::ReadOnly(problems) => Self::ReadOnly(problems.clone()),
+            Self::DiskFull => Self::DiskFull,
+            Self::TooLarge { must } => Self::TooLarge { must },
+            Self::Random(why) => Self::Random(why.clone()),
+            Self::Poisoned(why) => Self::Poisoned(why.clone()),
+            other => Self::Poisoned(other.to_string()),
+        }
+    }
 }
 
 /// Wraps an input/output error with what was tried.

@@ -11,14 +11,16 @@
 //!      4  CRC-32C over everything before it
 //! ```
 //!
-//! A frame holds one record, its payloads and the signature of the tree that ends with it:
+//! A frame holds one record and its payloads; the last frame of a group also the signature of the
+//! tree that ends with it. A group is what one append wrote and one sync made durable:
 //!
 //! ```text
 //!  0   4  "AXF1"
 //!  4   8  index
 //! 12   4  length R of the record, 1..=16384
 //! 16   4  length P of the payload section
-//! 20   4  length S of the signature: 64, or 0 inside a group that a later frame signs
+//! 20   3  position of the frame in its group, counted from 0
+//! 23   1  length S of the signature: 64 in the last frame of a group, 0 in the others
 //! 24   4  CRC-32C over the salt and the 24 bytes before
 //! 28   R  record
 //!      4  CRC-32C over the salt, the header and the record
@@ -27,6 +29,9 @@
 //!      S  Ed25519 signature over the checkpoint of size index + 1
 //!      4  CRC-32C over the salt, the header and the signature
 //! ```
+//!
+//! By its position a frame names the first index of its group. So a torn group (frames lost or torn
+//! in any order, none acknowledged) is told from damage to a group that a later one follows.
 //!
 //! The salt starts every checksum of the segment: bytes of another file, of an older file in the
 //! same disk block, or text inside a payload that merely looks like a frame is never taken for one.
@@ -43,6 +48,7 @@
 use axiom_hive_core::record::{
     Commitment, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, Payload,
 };
+use sha2::{Digest as _, Sha256};
 
 /// First bytes of a segment.
 const SEGMENT_MAGIC: &[u8; 8] = b"AXHIVEL1";
@@ -56,6 +62,8 @@ pub(super) const SIGNATURE_BYTES: usize = 64;
 const MAX_VKEY_BYTES: usize = 320;
 /// Upper bound of a segment's header.
 pub(super) const MAX_SEGMENT_HEADER_BYTES: usize = 30 + MAX_VKEY_BYTES;
+/// Upper bound of the frames of one group.
+pub(super) const MAX_GROUP_FRAMES: usize = 4096;
 /// Upper bound of the payloads of one append.
 pub const MAX_PAYLOADS: usize = 80;
 /// Upper bound of the encoded payloads of one append, in bytes: 40 MiB.
@@ -125,6 +133,8 @@ const SHORT_FRAME: &str = "the frame is cut short";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     pub index: u64,
+    /// Of the frame in its group.
+    pub position: u32,
     pub record: &'a [u8],
     pub payloads: &'a [u8],
     pub signature: Option<&'a [u8; SIGNATURE_BYTES]>,
@@ -140,35 +150,57 @@ fn header_checksum(salt: [u8; 8], header: &[u8]) -> u32 {
     crc32c::crc32c(&covered)
 }
 
-/// Writes one frame. The lengths are within the limits: the engine checked them.
-pub(super) fn encode_frame(
-    salt: [u8; 8],
-    index: u64,
-    record: &[u8],
-    payloads: &[u8],
-    signature: Option<&[u8; SIGNATURE_BYTES]>,
-) -> Vec<u8> {
+/// What goes into a frame. The lengths are within the limits: the engine checked them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameContent<'a> {
+    pub index: u64,
+    /// Of the frame in its group.
+    pub position: u32,
+    pub record: &'a [u8],
+    pub payloads: &'a [u8],
+    pub signature: Option<&'a [u8; SIGNATURE_BYTES]>,
+}
+
+/// Bytes of a frame whose record and payload section have these lengths.
+pub(super) fn frame_bytes(record: usize, payloads: usize, is_signed: bool) -> usize {
+    let signature = if is_signed { SIGNATURE_BYTES } else { 0 };
+    FRAME_HEADER_BYTES + record + payloads + signature + 12
+}
+
+/// Writes one frame behind what `out` holds.
+pub(super) fn push_frame(out: &mut Vec<u8>, salt: [u8; 8], content: &FrameContent<'_>) {
+    let FrameContent {
+        index,
+        position,
+        record,
+        payloads,
+        signature,
+    } = *content;
     let signature: &[u8] = signature.map_or(&[], |s| s);
-    let total = FRAME_HEADER_BYTES + record.len() + payloads.len() + signature.len() + 12;
-    let mut out = Vec::with_capacity(total);
+    let start = out.len();
     out.extend_from_slice(FRAME_MAGIC);
     out.extend_from_slice(&index.to_be_bytes());
-    for length in [record.len(), payloads.len(), signature.len()] {
-        out.extend_from_slice(&(length as u32).to_be_bytes());
+    for field in [
+        record.len() as u32,
+        payloads.len() as u32,
+        position << 8 | signature.len() as u32,
+    ] {
+        out.extend_from_slice(&field.to_be_bytes());
     }
-    let header = header_checksum(salt, &out);
+    let header = header_checksum(salt, &out[start..]);
     out.extend_from_slice(&header.to_be_bytes());
     for section in [record, payloads, signature] {
         out.extend_from_slice(section);
         out.extend_from_slice(&crc32c::crc32c_append(header, section).to_be_bytes());
     }
-    out
 }
 
 /// What a frame says about itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameHeader {
     pub index: u64,
+    /// Of the frame in its group.
+    pub position: u32,
     /// Of record, payload section and signature, in bytes.
     sections: [usize; 3],
 }
@@ -182,23 +214,33 @@ impl FrameHeader {
             return Err("no frame begins here");
         }
         let index = u64::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?);
-        let mut sections = [0_usize; 3];
-        for length in &mut sections {
-            *length = u32::from_be_bytes(cursor.array().ok_or(SHORT_FRAME)?) as usize;
-        }
-        let [record, payloads, signature] = sections;
+        let mut field = || cursor.array().map(u32::from_be_bytes).ok_or(SHORT_FRAME);
+        let (record, payloads) = (field()? as usize, field()? as usize);
+        let group = field()?;
+        let (position, signature) = (group >> 8, (group & 0xff) as usize);
         if !(1..=MAX_RECORD_BYTES).contains(&record)
             || payloads > MAX_PAYLOAD_SECTION_BYTES
+            || position as usize >= MAX_GROUP_FRAMES
             || !(signature == 0 || signature == SIGNATURE_BYTES)
         {
-            return Err("the frame's header gives a length beyond its limit");
+            return Err("the frame's header gives a number beyond its limit");
         }
-        Ok(Self { index, sections })
+        Ok(Self {
+            index,
+            position,
+            sections: [record, payloads, signature],
+        })
+    }
+
+    /// Whether the frame ends its group.
+    pub(super) fn is_signed(&self) -> bool {
+        self.sections[2] != 0
     }
 
     /// Of the whole frame, in bytes.
     pub(super) fn frame_length(&self) -> usize {
-        FRAME_HEADER_BYTES + self.sections.iter().sum::<usize>() + 12
+        let [record, payloads, _] = self.sections;
+        frame_bytes(record, payloads, self.is_signed())
     }
 }
 
@@ -223,6 +265,7 @@ pub(super) fn decode_frame(salt: [u8; 8], bytes: &[u8]) -> Result<Frame<'_>, &'s
     let signature = section(signature, "the signature does not match its checksum")?;
     Ok(Frame {
         index: header.index,
+        position: header.position,
         record,
         payloads,
         signature: signature.try_into().ok(),
@@ -238,17 +281,21 @@ pub(super) struct StoredPayload<'a> {
     pub encoded: Option<&'a [u8]>,
 }
 
-/// Writes a frame's payload section.
-pub(super) fn encode_payloads(payloads: &[Payload]) -> Vec<u8> {
-    let mut out = Vec::new();
+/// Writes a frame's payload section, and gives the payloads' commitments.
+pub(super) fn encode_payloads(payloads: &[Payload]) -> (Vec<u8>, Vec<Commitment>) {
+    let mut out = Vec::with_capacity(payloads.iter().map(payload_bytes).sum());
+    let mut commitments = Vec::with_capacity(payloads.len());
     for payload in payloads {
         let encoded = payload.encode();
+        // What `Payload::commitment` gives, without encoding it a second time.
+        let commitment = Commitment(Sha256::digest(&encoded).into());
         out.push(b'K');
-        out.extend_from_slice(&payload.commitment().0);
+        out.extend_from_slice(&commitment.0);
         out.extend_from_slice(&(encoded.len() as u32).to_be_bytes());
         out.extend_from_slice(&encoded);
+        commitments.push(commitment);
     }
-    out
+    (out, commitments)
 }
 
 /// Reads a frame's payload section; the error says what is wrong. Hashes nothing.
@@ -322,16 +369,36 @@ mod tests {
         }
     }
 
+    fn encode(position: u32, record: &[u8], payloads: &[u8], is_signed: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let content = FrameContent {
+            index: 9,
+            position,
+            record,
+            payloads,
+            signature: is_signed.then_some(&[3; 64]),
+        };
+        push_frame(&mut out, SALT, &content);
+        out
+    }
+
     #[test]
     fn a_frame_reads_back() {
-        let payloads = encode_payloads(&[payload(b"one"), payload(b"")]);
-        let bytes = encode_frame(SALT, 9, b"{}", &payloads, Some(&[3; 64]));
+        let payloads = [payload(b"one"), payload(b"")];
+        let (payloads, commitments) = (
+            encode_payloads(&payloads).0,
+            payloads.map(|p| p.commitment()),
+        );
+        let bytes = encode(4095, b"{}", &payloads, true);
         let frame = decode_frame(SALT, &bytes).unwrap();
-        assert_eq!((frame.index, frame.record), (9, b"{}".as_slice()));
+        assert_eq!(
+            (frame.index, frame.position, frame.record),
+            (9, 4095, b"{}".as_slice())
+        );
         assert_eq!(frame.signature, Some(&[3; 64]));
         assert_eq!(frame.length, bytes.len());
         let stored = decode_payloads(frame.payloads).unwrap();
-        assert_eq!(stored[0].commitment, payload(b"one").commitment());
+        assert_eq!([stored[0].commitment, stored[1].commitment], commitments);
         assert_eq!(stored[1].encoded, Some(payload(b"").encode().as_slice()));
         let sizes = payload_bytes(&payload(b"one")) + payload_bytes(&payload(b""));
         assert_eq!(sizes, payloads.len());
@@ -339,14 +406,26 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_frame_is_found() {
-        let payloads = encode_payloads(&[payload(b"one")]);
-        let bytes = encode_frame(SALT, 9, b"{\"a\":1}", &payloads, Some(&[3; 64]));
+        let (payloads, _) = encode_payloads(&[payload(b"one")]);
+        let bytes = encode(1, b"{\"a\":1}", &payloads, true);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(decode_frame(SALT, &flipped).is_err(), "bit {bit}");
         }
         assert!(decode_frame(*b"another!", &bytes).is_err());
+    }
+
+    #[test]
+    fn a_frame_of_a_group_of_one_is_as_it_always_was() {
+        let bytes = encode(0, b"{}", b"", true);
+        assert_eq!(bytes[20..24], 64_u32.to_be_bytes());
+        let member = encode(1, b"{}", b"", false);
+        let header = FrameHeader::peek(&member).unwrap();
+        assert_eq!((header.position, header.is_signed()), (1, false));
+        assert_eq!(header.frame_length(), member.len());
+        let too_many = encode(MAX_GROUP_FRAMES as u32, b"{}", b"", true);
+        assert!(FrameHeader::peek(&too_many).is_err());
     }
 
     #[test]
@@ -367,7 +446,7 @@ mod tests {
 
     #[test]
     fn an_erased_payload_must_be_all_zero() {
-        let mut section = encode_payloads(&[payload(b"one")]);
+        let (mut section, _) = encode_payloads(&[payload(b"one")]);
         section[0] = b'E';
         assert!(decode_payloads(&section).is_err());
         section[PAYLOAD_HEADER_BYTES..].fill(0);

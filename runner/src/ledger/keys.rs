@@ -30,6 +30,8 @@ const ORIGIN_PREFIX: &str = "axiom-hive.local/";
 #[derive(Clone)]
 pub struct KeyStore {
     pub(super) storage: Arc<dyn Storage>,
+    /// The one key, when it does not lie in the store.
+    given: Option<Arc<SigningKey>>,
     /// For messages.
     root: PathBuf,
 }
@@ -59,8 +61,22 @@ impl KeyStore {
     pub fn at(root: &Path) -> Self {
         Self {
             storage: Arc::new(Disk::new(root, 0o600)),
+            given: None,
             root: root.to_owned(),
         }
+    }
+
+    /// A store in the directory `root` for the one ledger of `key`, which comes from elsewhere and is
+    /// not written: here lie its pin and its lock only. Refuses a key whose name cannot be a path.
+    pub fn of_key(root: &Path, key: SigningKey) -> Result<Self, LedgerError> {
+        let origin = key.verifying_key().name();
+        if !is_origin(origin) {
+            return Err(LedgerError::Origin(origin.to_owned()));
+        }
+        Ok(Self {
+            given: Some(Arc::new(key)),
+            ..Self::at(root)
+        })
     }
 
     /// A store on any storage.
@@ -68,6 +84,7 @@ impl KeyStore {
     pub fn on(storage: Arc<dyn Storage>) -> Self {
         Self {
             storage,
+            given: None,
             root: PathBuf::new(),
         }
     }
@@ -86,8 +103,13 @@ impl KeyStore {
         Ok(key.filter(|key| key.name() == origin))
     }
 
-    /// Makes a key for a new ledger, with an empty pin.
+    /// Makes a key for a new ledger, or takes the given one, with an empty pin.
     pub(super) fn create(&self) -> Result<SigningKey, LedgerError> {
+        if let Some(given) = &self.given {
+            let folder = format!("{}/pin", given.verifying_key().name());
+            Slots::create(&*self.storage, &folder).map_err(self.io("write", &folder))?;
+            return Ok((**given).clone());
+        }
         let mut id = [0; 8];
         let mut seed = [0; 32];
         for bytes in [id.as_mut_slice(), seed.as_mut_slice()] {
@@ -112,6 +134,11 @@ impl KeyStore {
         let origin = public.name();
         let file = format!("keys/{origin}/key");
         let no = |what: String| Problem::of_file(file.clone(), what);
+        if let Some(given) = &self.given {
+            let is_same = given.verifying_key() == public;
+            let other = || no("the key given is not the one that the log names".to_owned());
+            return is_same.then(|| (**given).clone()).ok_or_else(other);
+        }
         if !is_local_origin(origin) {
             return Err(no(format!("{origin:?} is no origin of a local ledger")));
         }
@@ -153,6 +180,16 @@ pub(super) fn is_local_origin(origin: &str) -> bool {
     })
 }
 
+/// Whether a given key's name may become a path below the store: 1..=200 bytes, parts of letters,
+/// digits, `-`, `_` and `.` between slashes, none of which begins with a dot.
+fn is_origin(origin: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(is_allowed)
+    };
+    origin.len() <= 200 && origin.split('/').all(is_part)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -176,6 +213,32 @@ mod tests {
         let file = root.path().join("keys").join(public.name()).join("key");
         let mode = file.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_given_key_is_never_written() {
+        let root = tempfile::tempdir().unwrap();
+        let key = SigningKey::new("log.example/ledger", &[7; 32]).unwrap();
+        let store = KeyStore::of_key(root.path(), key.clone()).unwrap();
+        let public = store.create().unwrap().verifying_key().clone();
+        assert_eq!(&public, key.verifying_key());
+        assert!(store.pin(public.name()).unwrap().newest().is_none());
+        assert!(!root.path().join("log.example/ledger/key").exists());
+        assert!(store.signing_key(&public).is_ok());
+        let other = SigningKey::new("log.example/ledger", &[8; 32]).unwrap();
+        assert!(store.signing_key(other.verifying_key()).is_err());
+        for name in [
+            "../log",
+            "log/../..",
+            "/log",
+            "log//x",
+            ".log",
+            "log/",
+            "log:1",
+        ] {
+            let key = SigningKey::new(name, &[7; 32]).unwrap();
+            assert!(KeyStore::of_key(root.path(), key).is_err(), "{name}");
+        }
     }
 
     #[test]

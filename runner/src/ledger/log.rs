@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
-use axiom_hive_core::tlog::{MemTree, VerifyingKey, leaf_hash};
+use axiom_hive_core::tlog::{Hash, MemTree, VerifyingKey, leaf_hash};
 
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{
-    FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, SIGNATURE_BYTES, SegmentHeader, decode_frame,
-    decode_payloads,
+    FRAME_HEADER_BYTES, FRAME_MAGIC, SIGNATURE_BYTES, SegmentHeader, decode_frame, decode_payloads,
 };
+use super::head::Head;
 use super::storage::Storage;
 
 /// The folder of the segments.
@@ -37,6 +37,8 @@ pub(super) struct Place {
 /// What is known of one task.
 #[derive(Debug, Clone, Default)]
 struct Task {
+    /// Of every kind, ascending.
+    records: Vec<u64>,
     /// Index and attempt of its intents.
     intents: Vec<(u64, TaskRef)>,
     is_ended: bool,
@@ -57,9 +59,10 @@ pub(super) struct Log {
     pub key: VerifyingKey,
     pub segments: Vec<Segment>,
     pub places: Vec<Place>,
+    /// At least of [`Log::size`]: longer while a group is being written.
     pub tree: MemTree,
-    /// The signature in the last frame.
-    pub signature: Option<[u8; SIGNATURE_BYTES]>,
+    /// What the last frame signs; `None` for an empty log.
+    pub head: Option<Head>,
     slots: HashMap<String, u64>,
     payloads: HashMap<Commitment, u64>,
     tasks: BTreeMap<String, Task>,
@@ -89,7 +92,7 @@ impl Log {
             segments: Vec::new(),
             places: Vec::new(),
             tree: MemTree::new(),
-            signature: None,
+            head: None,
             slots: HashMap::new(),
             payloads: HashMap::new(),
             tasks: BTreeMap::new(),
@@ -97,23 +100,22 @@ impl Log {
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.tree.size()
+        self.places.len() as u64
     }
 
-    /// Takes in a frame that lies at `place`.
-    pub(super) fn push(&mut self, place: Place, record: &Record, frame: &FrameParts<'_>) {
+    /// Takes in the next record, whose frame lies at `place`. Its leaf is in the tree already.
+    pub(super) fn push(&mut self, place: Place, record: &Record, commitments: &[Commitment]) {
         let index = self.size();
-        self.tree.push(leaf_hash(frame.record));
         self.places.push(place);
-        self.signature = frame.signature;
         if let Some(slot) = record.slot() {
             self.slots.entry(slot.to_string()).or_insert(index);
         }
-        for commitment in frame.commitments {
+        for commitment in commitments {
             self.payloads.entry(*commitment).or_insert(index);
         }
         if let Some(task) = record.task() {
             let known = self.tasks.entry(task.uid.clone()).or_default();
+            known.records.push(index);
             if matches!(record.body, Body::Intent { .. }) {
                 known.intents.push((index, task.clone()));
             }
@@ -130,6 +132,12 @@ impl Log {
         self.payloads.get(commitment).copied()
     }
 
+    /// The indices of a task's records.
+    pub(super) fn task(&self, uid: &str) -> Vec<u64> {
+        let known = self.tasks.get(uid);
+        known.map_or_else(Vec::new, |task| task.records.clone())
+    }
+
     pub(super) fn open_intents(&self) -> Vec<OpenIntent> {
         let unfinished = self.tasks.values().filter(|task| !task.is_ended);
         let mut open: Vec<OpenIntent> = unfinished
@@ -142,13 +150,6 @@ impl Log {
         open.sort_by_key(|intent| intent.index);
         open
     }
-}
-
-/// What [`Log::push`] needs of a frame.
-pub(super) struct FrameParts<'a> {
-    pub record: &'a [u8],
-    pub commitments: &'a [Commitment],
-    pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 
 /// The paths of the segments, in order. Other names in the folder are ignored.
@@ -170,25 +171,31 @@ pub(super) fn segment_path(first_index: u64) -> String {
 pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerError> {
     let paths = segment_paths(storage)?;
     let mut log: Option<Log> = None;
-    let mut damage = None;
+    let (mut damage, mut signature) = (None, None);
     for (at, path) in paths.iter().enumerate() {
         let read = storage
             .read(path)
             .map_err(io_error(format!("read {path}")))?;
         let bytes = read.unwrap_or_default();
-        let opened = open_segment(log.take(), path, &bytes).map_err(|problem| {
+        let mut opened = open_segment(log.take(), path, &bytes).map_err(|problem| {
             // Segments are made in one step: a header is never half-written.
             LedgerError::Damaged(Problems(vec![problem]))
         })?;
-        let mut opened = opened;
-        damage = read_frames(&mut opened, &bytes);
+        damage = read_frames(&mut opened, &bytes, &mut signature);
         log = Some(opened);
         if let Some(damage) = &mut damage {
             damage.is_followed |= at + 1 < paths.len();
             break;
         }
     }
-    Ok(log.map(|log| ReadLog { log, damage }))
+    Ok(log.map(|mut log| {
+        log.head = signature.map(|signature| Head {
+            size: log.size(),
+            root: log.tree.root(),
+            signature,
+        });
+        ReadLog { log, damage }
+    }))
 }
 
 /// Checks a segment's header against what came before, and adds it.
@@ -214,26 +221,31 @@ fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Probl
     Ok(log)
 }
 
-/// Takes in every frame of the last segment.
-fn read_frames(log: &mut Log, bytes: &[u8]) -> Option<Damage> {
+/// Takes in every whole group of the last segment; `signature` becomes that of the last.
+fn read_frames(
+    log: &mut Log,
+    bytes: &[u8],
+    signature: &mut Option<[u8; SIGNATURE_BYTES]>,
+) -> Option<Damage> {
     let number = log.segments.len() - 1;
     let Segment { salt, length, .. } = log.segments[number].clone();
     let mut at = usize::try_from(length).unwrap_or(usize::MAX);
-    // Frames after the last signed one wait here until a signed one follows.
+    // The frames of a group wait here for its last one.
     let mut group = Vec::new();
     let mut what = None;
     while at < bytes.len() {
-        match read_frame(salt, &bytes[at..], log.size() + group.len() as u64) {
+        match read_frame(salt, &bytes[at..], log.size(), group.len()) {
             Ok(read) => {
                 let place = Place {
                     segment: number as u32,
-                    length: read.frame.length as u32,
+                    length: read.length as u32,
                     offset: at as u64,
                 };
-                at += read.frame.length;
-                let is_signed = read.frame.signature.is_some();
+                at += read.length;
+                let signed = read.signature;
                 group.push((place, read));
-                if is_signed {
+                if signed.is_some() {
+                    *signature = signed;
                     push_group(log, &mut group);
                     log.segments[number].length = at as u64;
                 }
@@ -248,64 +260,92 @@ fn read_frames(log: &mut Log, bytes: &[u8]) -> Option<Damage> {
     if what.is_none() && group.is_empty() {
         return None;
     }
-    let what = what.unwrap_or_else(|| "frames without a signed one after them".to_owned());
+    let what = what.unwrap_or_else(|| UNFINISHED_GROUP.to_owned());
     let at = at.min(bytes.len());
     let index = log.size() + group.len() as u64;
     let problem = Problem::of_file(&log.segments[number].path, what).at(at as u64, index);
     Some(Damage {
         problem,
         end,
-        is_followed: has_frame_after(salt, bytes, at),
+        is_followed: is_followed(salt, bytes, at, log.size()),
     })
 }
 
-/// A frame with its record.
-struct ReadFrame<'a> {
-    frame: Frame<'a>,
+/// What is wrong with a log that ends in the middle of a group.
+pub(super) const UNFINISHED_GROUP: &str = "frames without a signed one after them";
+
+/// What is kept of a frame.
+struct ReadFrame {
     record: Record,
+    leaf: Hash,
     commitments: Vec<Commitment>,
+    signature: Option<[u8; SIGNATURE_BYTES]>,
+    /// In bytes.
+    length: usize,
 }
 
-fn read_frame(salt: [u8; 8], bytes: &[u8], index: u64) -> Result<ReadFrame<'_>, String> {
+/// Reads the frame at the start of `bytes`: number `position` of the group that begins at `first`.
+fn read_frame(
+    salt: [u8; 8],
+    bytes: &[u8],
+    first: u64,
+    position: usize,
+) -> Result<ReadFrame, String> {
     let frame = decode_frame(salt, bytes)?;
-    if frame.index != index {
-        return Err(format!(
-            "the frame here is number {}, not {index}",
-            frame.index
-        ));
-    }
-    // The signature over the tree vouches for the bytes; `verify` checks their canonical form.
-    let record: Record = serde_json::from_slice(frame.record)
+    check_number(frame.index, frame.position, first, position)?;
+    let record = Record::from_canonical(frame.record)
         .map_err(|error| format!("the record cannot be read by this build: {error}"))?;
     let commitments = decode_payloads(frame.payloads)?
         .iter()
         .map(|payload| payload.commitment)
         .collect();
     Ok(ReadFrame {
-        frame,
         record,
+        leaf: leaf_hash(frame.record),
         commitments,
+        signature: frame.signature.copied(),
+        length: frame.length,
     })
 }
 
-fn push_group(log: &mut Log, group: &mut Vec<(Place, ReadFrame<'_>)>) {
+/// Whether a frame says the index and position that it has: `position` in the group from `first`.
+pub(super) fn check_number(
+    said_index: u64,
+    said_position: u32,
+    first: u64,
+    position: usize,
+) -> Result<(), String> {
+    let index = first + position as u64;
+    if said_index != index {
+        return Err(format!(
+            "the frame here is number {said_index}, not {index}"
+        ));
+    }
+    if said_position as usize != position {
+        return Err(format!(
+            "the frame here is number {said_position} of its group, not {position}"
+        ));
+    }
+    Ok(())
+}
+
+fn push_group(log: &mut Log, group: &mut Vec<(Place, ReadFrame)>) {
     for (place, read) in group.drain(..) {
-        let parts = FrameParts {
-            record: read.frame.record,
-            commitments: &read.commitments,
-            signature: read.frame.signature.copied(),
-        };
-        log.push(place, &read.record, &parts);
+        log.tree.push(read.leaf);
+        log.push(place, &read.record, &read.commitments);
     }
 }
 
-/// Whether an intact frame begins anywhere after `at`.
-pub(super) fn has_frame_after(salt: [u8; 8], bytes: &[u8], at: usize) -> bool {
+/// Whether an intact frame that begins after `at` belongs to another group than the one whose first
+/// index is `first`. A group is synced before the next one is written, so a crash leaves no such
+/// frame behind a damaged one; of the damaged group itself it may leave any.
+pub(super) fn is_followed(salt: [u8; 8], bytes: &[u8], at: usize, first: u64) -> bool {
     let Some(rest) = bytes.get(at + 1..) else {
         return false;
     };
     rest.windows(FRAME_HEADER_BYTES)
         .enumerate()
         .filter(|(_, window)| window.starts_with(FRAME_MAGIC))
-        .any(|(start, _)| decode_frame(salt, &rest[start..]).is_ok())
+        .filter_map(|(start, _)| decode_frame(salt, &rest[start..]).ok())
+        .any(|frame| frame.index.checked_sub(frame.position.into()) != Some(first))
 }

@@ -2,9 +2,9 @@
 //!
 //! | what is found | what happens |
 //! |---|---|
-//! | a damaged last frame beyond the head | cut, reported |
-//! | intact frames beyond the head, signed by the key | kept: they are written again, synced, and become the head |
-//! | damage at or below the head, or before an intact frame | read-only |
+//! | a damaged or unfinished last group beyond the head | cut, reported |
+//! | intact groups beyond the head, signed by the key | kept: they are written again, synced, and become the head |
+//! | damage at or below the head, or before a frame of a later group | read-only |
 //! | a head or pin beyond the log, or with another root | read-only |
 //! | a head, pin or last frame that the key did not sign | read-only |
 //! | one broken slot of a pair (a torn write) | written anew, reported |
@@ -12,6 +12,7 @@
 //! | no key for this log in the key store | read-only |
 //! | a full tile or bundle is missing | written again |
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use super::crash::{CrashPoint, reach};
 use super::engine::{Ledger, State};
 use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
-use super::head::{Head, Slots, wrong_with};
+use super::head::{Slots, wrong_with};
 use super::keys::KeyStore;
 use super::log::{Damage, Log, ReadLog, read_log, segment_path, segment_paths};
 use super::reader::LedgerReader;
@@ -230,13 +231,8 @@ impl Opening {
     /// The last frame's signature covers the whole log.
     fn check_last_frame(&mut self) {
         let log = &self.log;
-        let Some((signature, place)) = log.signature.zip(log.places.last()) else {
+        let Some((head, place)) = log.head.zip(log.places.last()) else {
             return;
-        };
-        let head = Head {
-            size: log.size(),
-            root: log.tree.root(),
-            signature,
         };
         if !head.is_signed_by(&log.key) {
             let path = &log.segments[place.segment as usize].path;
@@ -273,6 +269,7 @@ impl Opening {
             pin: self.pin,
             state,
             repaired,
+            constitutions: HashMap::new(),
             _locks: self.locks,
         })
     }
@@ -315,11 +312,7 @@ impl Opening {
 
     /// Brings heads and pin up to the log; a broken slot of either is written anew.
     fn write_heads(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
-        let head = self.log.signature.map(|signature| Head {
-            size: self.log.size(),
-            root: self.log.tree.root(),
-            signature,
-        });
+        let head = self.log.head;
         let pairs = [
             (&mut self.heads, &*self.storage, ""),
             (&mut self.pin, &*self.keys.storage, "keys/"),

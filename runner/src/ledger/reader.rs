@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axiom_hive_core::record::{Commitment, Payload, Receipt, Record, Slot};
-use axiom_hive_core::tlog::{VerifyingKey, inclusion_proof};
+use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey, consistency_proof, inclusion_proof};
 
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{Frame, decode_frame, decode_payloads};
-use super::head::Head;
 use super::log::{Log, OpenIntent, Place, read_log};
 use super::storage::{Disk, Storage};
+use super::tiles;
 
 /// A ledger as it was when it was opened. A writer may go on at the same time: what it appends
 /// later is not seen.
@@ -87,6 +87,18 @@ impl LedgerReader {
         self.log.open_intents()
     }
 
+    /// The indices of a task's records, ascending.
+    #[must_use]
+    pub fn task(&self, uid: &str) -> Vec<u64> {
+        self.log.task(uid)
+    }
+
+    /// The record whose append brought the payload with this address, erased or not.
+    #[must_use]
+    pub fn holder(&self, commitment: &Commitment) -> Option<u64> {
+        self.log.holder(commitment)
+    }
+
     /// The canonical bytes of a record.
     pub fn record_bytes(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
         self.with_frame(index, |frame| Ok(frame.record.to_vec()))
@@ -122,26 +134,39 @@ impl LedgerReader {
     /// The checkpoint of the whole ledger, as its writer signed it.
     #[must_use]
     pub fn checkpoint(&self) -> Option<String> {
-        Some(self.head()?.checkpoint(&self.log.key))
+        Some(self.log.head?.checkpoint(&self.log.key))
     }
 
     /// A receipt for a record, under the checkpoint of the whole ledger.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LedgerError> {
+        self.receipt_of(self.record_bytes(index)?, index)
+    }
+
+    /// A receipt for the record `index`, whose canonical bytes are `entry`.
+    pub(super) fn receipt_of(&self, entry: Vec<u8>, index: u64) -> Result<Receipt, LedgerError> {
         let size = self.log.size();
         let no_record = || LedgerError::NoRecord { index, size };
-        let entry = self.record_bytes(index)?;
         let hashes = inclusion_proof(index, size, &self.log.tree).map_err(|_| no_record())?;
         let checkpoint = self.checkpoint().ok_or_else(no_record)?;
         Ok(Receipt::new(entry, index, hashes, checkpoint))
     }
 
-    /// The head that the last frame is signed with; `None` for an empty ledger.
-    pub(super) fn head(&self) -> Option<Head> {
-        Some(Head {
-            size: self.log.size(),
-            root: self.log.tree.root(),
-            signature: self.log.signature?,
-        })
+    /// The content of a tile or entry bundle, of any width that the tree has reached; `None` for
+    /// others.
+    pub fn tile(&self, tile: Tile) -> Result<Option<Vec<u8>>, LedgerError> {
+        if tile.is_within(self.log.size()) {
+            tiles::content(self, tile).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The proof that the tree of `old` entries is a prefix of that of `new`; `None` unless
+    /// `1 ≤ old ≤ new ≤ size`.
+    #[must_use]
+    pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
+        // Within the tree no node is missing, so the only error is a range that has no proof.
+        consistency_proof(old, new, &self.log.tree).ok()
     }
 
     fn place(&self, index: u64) -> Result<Place, LedgerError> {

@@ -1,17 +1,19 @@
 //! Branches in flight: the runtime is built when the first one starts.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axiom_hive_core::constitution::Constitution;
+use axiom_hive_core::constitution::{Constitution, RuntimeKind};
 use axiom_hive_core::record::{
-    BranchError, ContainmentLevel, ContainmentRecord, MAX_INTEGER, Usage,
+    BranchError, ContainmentLevel, ContainmentRecord, EgressRecord, MAX_INTEGER, Usage,
 };
 use axiom_hive_core::supervisor::BranchResult;
 use axiom_hive_core::task::RuntimeSpec;
 use tokio::task::JoinSet;
 
+use crate::egress::{Broker, MAX_REFUSALS, Rules};
 use crate::runtime::{
     BranchFailure, BranchReply, BranchRequest, BuiltRuntime, CancelToken, RunError, RuntimeError,
     RuntimeOptions, build,
@@ -26,6 +28,8 @@ pub(super) struct Branches<'a> {
     constitution: &'a Constitution,
     options: &'a RuntimeOptions,
     built: Option<BuiltRuntime>,
+    /// The way out of a process, where the constitution lists any.
+    broker: Option<Arc<Broker>>,
     /// Why no runtime could be had; every branch then fails with it.
     unavailable: Option<String>,
     /// Containment was refused once: it is not tried again for the next branch.
@@ -50,6 +54,7 @@ impl<'a> Branches<'a> {
             constitution,
             options,
             built: None,
+            broker: None,
             unavailable: None,
             is_refused: false,
             cancel: CancelToken::new(),
@@ -85,10 +90,14 @@ impl<'a> Branches<'a> {
         let cancel = self.cancel.clone();
         match (&self.built, &self.unavailable) {
             (Some(built), _) => {
-                let runtime = Arc::clone(&built.runtime);
+                let (runtime, broker) = (Arc::clone(&built.runtime), self.broker.clone());
                 self.running.spawn(async move {
                     let started = Instant::now();
-                    let result = runtime.run(request, cancel).await;
+                    let result = tokio::select! {
+                        biased;
+                        () = refusals_spent(broker.as_deref()) => Err(too_many_refusals().into()),
+                        result = runtime.run(request, cancel) => result,
+                    };
                     (index, started.elapsed(), result)
                 });
             }
@@ -104,7 +113,18 @@ impl<'a> Branches<'a> {
 
     /// Finding the program and proving containment blocks for some milliseconds, before any branch.
     fn build(&mut self) -> Result<(), NotContained> {
-        match build(self.spec, &self.constitution.runtime, self.options) {
+        let mut options = self.options.clone();
+        match self.open_broker() {
+            Ok(broker) => {
+                options.broker_port = broker.as_ref().map(|broker| broker.address().port());
+                self.broker = broker;
+            }
+            Err(error) => {
+                self.unavailable = Some(format!("egress broker: {error}"));
+                return Ok(());
+            }
+        }
+        match build(self.spec, &self.constitution.runtime, &options) {
             Ok(built) => {
                 for wall in &built.missing_walls {
                     tracing::warn!(wall, "containment is not strict");
@@ -124,6 +144,18 @@ impl<'a> Branches<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// A broker of this attempt, on a port of its own, for a process that may reach something.
+    fn open_broker(&self) -> std::io::Result<Option<Arc<Broker>>> {
+        let egress = &self.constitution.egress;
+        if egress.allow.is_empty() || self.spec.kind() != RuntimeKind::Process {
+            return Ok(None);
+        }
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Broker::start(listener, Rules::new(egress)).map(|broker| Some(Arc::new(broker)))
     }
 
     /// The next branch that ends; `None` when none runs.
@@ -185,9 +217,36 @@ impl<'a> Branches<'a> {
         self.usage
     }
 
-    pub(super) fn detail(&self) -> Option<Vec<u8>> {
-        (!self.detail.is_empty()).then(|| self.detail.clone().into_bytes())
+    /// What the process asked of the broker; `None` where there was none.
+    pub(super) fn egress(&self) -> Option<EgressRecord> {
+        self.broker.as_ref().map(|broker| broker.journal().record())
     }
+
+    pub(super) fn detail(&self) -> Option<Vec<u8>> {
+        let mut detail = self.detail.clone();
+        for name in self
+            .broker
+            .iter()
+            .flat_map(|broker| broker.journal().names())
+        {
+            // Writing to a string cannot fail.
+            let _ = writeln!(detail, "egress asked for {name}");
+        }
+        (!detail.is_empty()).then(|| detail.into_bytes())
+    }
+}
+
+/// Never ends where there is no broker.
+async fn refusals_spent(broker: Option<&Broker>) {
+    match broker {
+        Some(broker) => broker.journal().refusals_spent().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn too_many_refusals() -> BranchFailure {
+    let detail = format!("the egress broker refused {MAX_REFUSALS} requests");
+    BranchFailure::new(BranchError::Egress, detail)
 }
 
 fn add(sum: u64, more: u64) -> u64 {

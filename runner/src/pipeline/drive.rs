@@ -299,6 +299,7 @@ impl<'a, 'p> Drive<'a, 'p> {
             ended_unix_ms,
             containment: self.branches.containment(),
             usage: self.started_unix_ms.map(|_| self.branches.usage()),
+            egress: self.branches.egress(),
             detail: self.branches.detail(),
         }
     }

@@ -34,6 +34,7 @@ pub fn close_dead_runs(
                 loopback_port: 0,
             },
             usage: None,
+            egress: None,
             surplus_branches: 0,
             stopped_by: None,
             detail: None,

@@ -15,7 +15,7 @@ use super::http::{ApiKey, HttpService, OpenAi};
 use super::model::{
     BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
 };
-use super::process::{Launch, NdjsonProcess, TextProcess, resolve};
+use super::process::{Launch, NdjsonProcess, TextProcess, resolve, resolve_in_image};
 use super::python;
 use crate::containment::{Confinement, system_trees};
 
@@ -69,6 +69,10 @@ pub struct RuntimeOptions {
     /// Trees that must stay unreadable (ledger, keys): a readable path that covers one or lies in
     /// one is refused, because Landlock cannot take a part out of an allowed tree.
     pub private_paths: Vec<PathBuf>,
+    /// The loopback port of the egress broker, where one serves the runtime: its only way out.
+    pub broker_port: Option<u16>,
+    /// Whose files the runtime's program lies among.
+    pub place: Place,
     /// Sent as a bearer token to an OpenAI-compatible endpoint.
     pub api_key: Option<ApiKey>,
 }
@@ -82,9 +86,24 @@ impl Default for RuntimeOptions {
             shim: PathBuf::from("/proc/self/exe"),
             read_paths: Vec::new(),
             private_paths: Vec::new(),
+            broker_port: None,
+            place: Place::Machine,
             api_key: None,
         }
     }
+}
+
+/// Whose files a runtime's program lies among.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The user's machine: the program is looked for, and may read the system's programs and itself.
+    Machine,
+    /// An image of the runtime's own: it may read all of it. Nothing of the image runs or is opened
+    /// before the walls are up.
+    Image {
+        /// The one directory that can be written.
+        scratch: PathBuf,
+    },
 }
 
 /// A runtime that is ready, and what confines it.
@@ -115,6 +134,7 @@ pub fn build(
             protocol,
             command,
             env,
+            image: _,
         } => return build_process(*protocol, command, env, policy, options),
         RuntimeSpec::Http { url } => Arc::new(HttpService::new(url)?),
         RuntimeSpec::OpenAi { .. } => Arc::new(OpenAi::new(spec, options.api_key.clone())?),
@@ -142,12 +162,20 @@ fn build_process(
     check_command(command)?;
     check_env(env)?;
     let (name, args) = command.split_first().ok_or_else(no_program)?;
-    let resolved = resolve(name).map_err(RuntimeError::Program)?;
+    let (resolved, scratch) = match &options.place {
+        Place::Machine => (resolve(name), std::env::temp_dir()),
+        Place::Image { scratch } => (
+            resolve_in_image(name, &options.private_paths),
+            scratch.clone(),
+        ),
+    };
+    let resolved = resolved.map_err(RuntimeError::Program)?;
     let mut env = env.clone();
     let mut read = resolved.read;
     read.extend(options.read_paths.iter().cloned());
     let mut package = None;
-    if python::is_default(command) && !env.contains_key("PYTHONPATH") {
+    let is_default = options.place == Place::Machine && python::is_default(command);
+    if is_default && !env.contains_key("PYTHONPATH") {
         let dir = python::unpack().map_err(RuntimeError::Program)?;
         env.insert(
             "PYTHONPATH".into(),
@@ -156,6 +184,8 @@ fn build_process(
         read.push(dir.path().to_owned());
         package = Some(dir);
     }
+    let port = options.broker_port.or(policy.loopback_port);
+    env.extend(options.broker_port.into_iter().flat_map(proxy_variables));
     let mut containment = ContainmentRecord {
         requested: options.containment,
         reached: ContainmentLevel::None,
@@ -166,13 +196,15 @@ fn build_process(
     let confinement = if options.containment == ContainmentRequest::Off {
         None
     } else {
-        check_private(&read, &options.private_paths)?;
+        // An image has no home directory of anybody.
+        let home = std::env::home_dir().filter(|_| options.place == Place::Machine);
+        check_private(&read, &options.private_paths, home.as_deref())?;
         let required = options.containment == ContainmentRequest::Required;
-        let confinement = Confinement::new(options.shim.clone(), required, policy, read);
-        missing_walls = prove(&confinement, required, policy, &mut containment)?;
+        let confinement = Confinement::new(options.shim.clone(), required, policy, port, read);
+        missing_walls = prove(&confinement, required, port, &scratch, &mut containment)?;
         Some(confinement)
     };
-    let launch = Launch::new(resolved.program, args.to_vec(), env, confinement);
+    let launch = Launch::new(resolved.program, args.to_vec(), env, scratch, confinement);
     let inner: Box<dyn UntrustedRuntime> = match protocol {
         ProcessProtocol::Text => Box::new(TextProcess::new(launch)),
         ProcessProtocol::Ndjson => Box::new(NdjsonProcess::new(launch)),
@@ -187,22 +219,31 @@ fn build_process(
     })
 }
 
+/// What tells a program where its proxy is; both spellings are in use, and both are obeyed.
+fn proxy_variables(port: u16) -> impl Iterator<Item = (String, String)> {
+    let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+    names
+        .into_iter()
+        .map(move |name| (name.to_owned(), format!("http://127.0.0.1:{port}")))
+}
+
 /// Runs the probe, writes what was reached, and refuses less than was required.
 fn prove(
     confinement: &Confinement,
     required: bool,
-    policy: &RuntimePolicy,
+    port: Option<u16>,
+    scratch: &Path,
     record: &mut ContainmentRecord,
 ) -> Result<Vec<String>, RuntimeError> {
     let refused = |reached, why| Err(RuntimeError::Containment { reached, why });
-    match confinement.probe() {
+    match confinement.probe(scratch) {
         Ok(reached) if required && reached.level != ContainmentLevel::Strict => {
             refused(reached.level, reached.missing.join("; "))
         }
         Ok(reached) => {
             record.reached = reached.level;
             record.landlock_abi = reached.landlock_abi;
-            record.loopback_port = policy.loopback_port.unwrap_or(0);
+            record.loopback_port = port.unwrap_or(0);
             Ok(reached.missing)
         }
         Err(e) => refused(ContainmentLevel::None, format!("the probe failed: {e}")),
@@ -281,8 +322,12 @@ fn check_item(what: &str, item: &str) -> Result<(), RuntimeError> {
 }
 
 /// No readable path may cover a private one, lie in one, or be the root or a home directory.
-fn check_private(read: &[PathBuf], private: &[PathBuf]) -> Result<(), RuntimeError> {
-    let home = std::env::home_dir().map(|home| real(&home));
+fn check_private(
+    read: &[PathBuf],
+    private: &[PathBuf],
+    home: Option<&Path>,
+) -> Result<(), RuntimeError> {
+    let home = home.map(real);
     for given in read {
         let path = real(given);
         if !given.is_absolute() || path.parent().is_none() || Some(&path) == home.as_ref() {
@@ -330,7 +375,7 @@ mod tests {
     #[test]
     fn private_trees_stay_private() {
         let path = |text: &str| vec![PathBuf::from(text)];
-        assert!(check_private(&path("/a/b"), &path("/a/c")).is_ok());
+        assert!(check_private(&path("/a/b"), &path("/a/c"), None).is_ok());
         for (read, private) in [
             ("/a/b", "/a/b/c"),
             ("/a/b/c", "/a/b"),
@@ -340,7 +385,7 @@ mod tests {
             ("relative", "/x"),
         ] {
             assert!(
-                check_private(&path(read), &path(private)).is_err(),
+                check_private(&path(read), &path(private), None).is_err(),
                 "{read} {private}"
             );
         }
@@ -350,8 +395,8 @@ mod tests {
     fn a_private_tree_may_not_exist_yet() {
         let here = std::env::current_dir().unwrap_or_default();
         let ledger = [PathBuf::from("no-such-dir/ledger")];
-        assert!(check_private(std::slice::from_ref(&here), &ledger).is_err());
-        assert!(check_private(&[here.join("elsewhere")], &ledger).is_ok());
+        assert!(check_private(std::slice::from_ref(&here), &ledger, None).is_err());
+        assert!(check_private(&[here.join("elsewhere")], &ledger, None).is_ok());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `http` | `POST` of `{"prompt","branch","seed"}`, answered by `{"text","usage"?}` |
 //! | `openai` | an OpenAI-compatible chat-completions endpoint, one request per branch |
 //! | `echo` | nothing foreign: the prompt is the answer |
+//! | any process, in a pod | the same behind the [`pod`] agent of the neighbouring container |
 //!
 //! [`BranchError`]: axiom_hive_core::record::BranchError
 
@@ -18,10 +19,11 @@ mod build;
 mod echo;
 mod http;
 mod model;
+pub mod pod;
 mod process;
 mod python;
 
-pub use build::{BuiltRuntime, RuntimeError, RuntimeOptions, build};
+pub use build::{BuiltRuntime, Place, RuntimeError, RuntimeOptions, build};
 pub use echo::Echo;
 pub use http::{ApiKey, ApiKeyError};
 pub use model::{

@@ -1,12 +1,17 @@
 //! A private state directory, ledger and constitution for one test, and the real program.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Long enough for anything that is expected to happen by itself on a loaded machine.
+const AMPLE: Duration = Duration::from_mins(1);
 
 /// One user on one machine.
 pub(crate) struct Hive {
@@ -115,6 +120,56 @@ impl Hive {
 
     pub(crate) fn verify(&self) -> Ran {
         self.cli(&[Path::new("verify"), &self.ledger()])
+    }
+}
+
+/// A run whose runtime never answers, and a connection to it: the connection ends when the runtime
+/// does.
+pub(crate) struct Connected {
+    pub(crate) hive: Hive,
+    pub(crate) supervisor: Child,
+    runtime: TcpStream,
+}
+
+impl Connected {
+    /// Returns when the runtime is running.
+    pub(crate) fn run(args: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hive = Hive::new(&format!("[runtime]\nloopback_port = {port}\n"));
+        let connect = format!("socket.create_connection(('127.0.0.1', {port}))");
+        let program = format!("import socket; {connect}.recv(1)");
+        let mut supervisor = hive
+            .run_command(&["--runtime", "process", "--command", "python3"])
+            .args(["--arg", "-c", "--arg", &program, "--branches", "1"])
+            .args(args)
+            .arg("hi")
+            .spawn()
+            .unwrap();
+        let (sender, connections) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(listener.accept()));
+        let Ok(connection) = connections.recv_timeout(AMPLE) else {
+            supervisor.kill().unwrap();
+            panic!("the runtime did not start: {}", finish(supervisor).stderr);
+        };
+        let (runtime, _) = connection.unwrap();
+        runtime.set_read_timeout(Some(AMPLE)).unwrap();
+        Self {
+            hive,
+            supervisor,
+            runtime,
+        }
+    }
+
+    /// Returns when the runtime has ended.
+    pub(crate) fn wait_for_end(&mut self) {
+        // A killed process resets the connection or closes it.
+        let read = self.runtime.read(&mut [0]);
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+        assert!(
+            read.as_ref().map_or_else(is_gone, |bytes| *bytes == 0),
+            "the runtime must end: {read:?}"
+        );
     }
 }
 

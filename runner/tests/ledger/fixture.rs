@@ -9,6 +9,7 @@ use axiom_hive_core::record::{
     ContainmentRequest, Decided, Label, Observed, ObservedIntent, Outcome, Payload, Reason, Record,
     RuntimeRef, Salt, TaskRef,
 };
+use axiom_hive_core::supervisor::Entry;
 use axiom_hive_runner::ledger::storage::Memory;
 use axiom_hive_runner::ledger::{KeyStore, Ledger, LedgerError};
 
@@ -59,16 +60,24 @@ pub(crate) fn payload(label: Label, salt: u8, bytes: &[u8]) -> Payload {
     }
 }
 
-/// Version 1.0.`number`, with a text of its own.
+/// The shortest constitution of version 1.0.`number`, with its text.
 pub(crate) fn constitution(number: u64) -> (ConstitutionRef, Payload) {
-    let text = payload(Label::CONSTITUTION, number as u8, b"{}");
-    let constitution = ConstitutionRef {
+    constitution_with(number, "")
+}
+
+/// The same with more sections, in canonical form.
+pub(crate) fn constitution_with(number: u64, sections: &str) -> (ConstitutionRef, Payload) {
+    let version = format!("1.0.{number}");
+    let text =
+        format!(r#"{{{sections}"meta":{{"catalogue":1,"name":"d","version":"{version}"}}}}"#);
+    let reference = ConstitutionRef {
         name: "d".to_owned(),
-        version: format!("1.0.{number}"),
-        digest: Digest::of(&number.to_be_bytes()),
+        version,
+        digest: Digest::of(text.as_bytes()),
         catalogue: 1,
     };
-    (constitution, text)
+    let text = payload(Label::CONSTITUTION, number as u8, text.as_bytes());
+    (reference, text)
 }
 
 pub(crate) fn erasure(number: u64) -> Record {
@@ -77,6 +86,14 @@ pub(crate) fn erasure(number: u64) -> Record {
         commitments: vec![Commitment([number as u8; 32])],
         at_unix_ms: 0,
     })
+}
+
+/// An erasure without payloads, as one of a group.
+pub(crate) fn entry(number: u64) -> Entry {
+    Entry {
+        record: erasure(number),
+        payloads: Vec::new(),
+    }
 }
 
 fn build() -> BuildRef {
@@ -93,7 +110,7 @@ pub(crate) fn task(uid: &str, attempt: u32) -> TaskRef {
     }
 }
 
-/// An intent under constitution 0, with its two payloads.
+/// An intent under constitution 0, with its three payloads: task, prompt, runtime.
 pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
     let prompt = payload(Label::PROMPT, 1, format!("what is {uid}?").as_bytes());
     let text = payload(Label::TASK, 2, uid.as_bytes());
@@ -101,7 +118,7 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
         task: task(uid, attempt),
         constitution: constitution(0).0,
         spec: Digest::of(uid.as_bytes()),
-        runtime: runtime(),
+        runtime: runtime().0,
         task_text: text.commitment(),
         prompt: prompt.commitment(),
         observed: ObservedIntent {
@@ -110,14 +127,16 @@ pub(crate) fn intent(uid: &str, attempt: u32) -> (Record, Vec<Payload>) {
             pod_uid: None,
         },
     });
-    (record, vec![text, prompt])
+    (record, vec![text, prompt, runtime().1])
 }
 
-fn runtime() -> RuntimeRef {
-    RuntimeRef {
+fn runtime() -> (RuntimeRef, Payload) {
+    let text = payload(Label::RUNTIME, 3, br#"{"kind":"echo"}"#);
+    let runtime = RuntimeRef {
         kind: RuntimeKind::Echo,
-        spec: Commitment([3; 32]),
-    }
+        spec: text.commitment(),
+    };
+    (runtime, text)
 }
 
 /// The outcome of a run that died.
@@ -127,7 +146,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
         decided: Decided {
             constitution: constitution(0).0,
             spec: Digest::of(uid.as_bytes()),
-            runtime: runtime(),
+            runtime: runtime().0,
             prompt: intent(uid, attempt).1[1].commitment(),
             prompt_findings: None,
             reason: Reason::Interrupted,
@@ -146,6 +165,7 @@ pub(crate) fn interrupted(uid: &str, attempt: u32) -> Outcome {
                 loopback_port: 0,
             },
             usage: None,
+            egress: None,
             surplus_branches: 0,
             stopped_by: None,
             detail: None,

@@ -8,7 +8,7 @@ use super::fixture::{FIRST_SEGMENT, World, constitution, erasure};
 const HEADER: usize = 28;
 
 /// A frame's sections: where record, payloads and signature begin, and where the frame ends.
-fn sections(frame: &[u8]) -> [usize; 4] {
+pub(super) fn sections(frame: &[u8]) -> [usize; 4] {
     let length = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap()) as usize;
     let record = HEADER;
     let payloads = record + length(12) + 4;
@@ -21,7 +21,7 @@ fn salt(segment: &[u8]) -> [u8; 8] {
 }
 
 /// Computes every checksum of the frame at `start` anew.
-fn mend(segment: &mut [u8], start: usize) {
+pub(super) fn mend(segment: &mut [u8], start: usize) {
     let salt = crc32c::crc32c(&salt(segment));
     let frame = &mut segment[start..];
     let header = crc32c::crc32c_append(salt, &frame[..HEADER - 4]);
@@ -34,7 +34,7 @@ fn mend(segment: &mut [u8], start: usize) {
     }
 }
 
-fn starts(segment: &[u8]) -> Vec<usize> {
+pub(super) fn starts(segment: &[u8]) -> Vec<usize> {
     let is_frame = |at: &usize| segment[*at..].starts_with(b"AXF1");
     (0..segment.len()).filter(is_frame).collect()
 }

@@ -4,7 +4,10 @@
 mod fixture;
 mod flips;
 mod forgery;
+mod groups;
+mod handle;
 mod mutations;
+mod payloads;
 mod power_loss;
 mod recovery;
 mod slots;

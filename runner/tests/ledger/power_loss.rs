@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use axiom_hive_core::supervisor::Entry;
 use axiom_hive_runner::ledger::storage::{Lock, Memory, Storage};
 use axiom_hive_runner::ledger::{Depth, KeyStore, Ledger, Trust, verify_on};
 
-use super::fixture::{World, budget, erasure};
+use super::fixture::{World, budget, entry, erasure};
 
 /// How much of a write to the log stays together, in bytes.
 const PIECE_BYTES: usize = 32;
-/// Records that are appended before the power fails for good.
-const RECORDS: u64 = 5;
+/// Groups that are appended before the power fails for good, by their number of records.
+const GROUPS: [u64; 4] = [1, 2, 1, 3];
+/// Records of all groups.
+const RECORDS: u64 = 7;
 
 /// One step of the writer. The path begins with `dir/` or `keys/`.
 #[derive(Debug, Clone)]
@@ -179,7 +182,7 @@ impl Disk {
     }
 }
 
-/// Opens on the world, writing down every step, and appends until there are `RECORDS`.
+/// Opens on the world, writing down every step, and appends what is missing of `GROUPS`.
 fn run(world: &World) -> Vec<Step> {
     let journal = Journal::default();
     let journaled = |memory: &Memory, prefix| {
@@ -192,9 +195,14 @@ fn run(world: &World) -> Vec<Step> {
     let keys = KeyStore::on(journaled(&world.keys, "keys"));
     let mut ledger = Ledger::open_on(journaled(&world.dir, "dir"), &keys, "memory").unwrap();
     assert_eq!(ledger.read_only(), []);
-    for number in ledger.view().size()..RECORDS {
-        ledger.append(&erasure(number), &[]).unwrap();
-        journal.lock().unwrap().push(Step::Acknowledged(number + 1));
+    let mut end = 0;
+    for length in GROUPS {
+        end += length;
+        let entries: Vec<Entry> = (ledger.view().size()..end).map(entry).collect();
+        for reply in ledger.append_group(&entries) {
+            reply.unwrap();
+        }
+        journal.lock().unwrap().push(Step::Acknowledged(end));
     }
     drop(ledger);
     journal.lock().unwrap().clone()
@@ -209,6 +217,12 @@ fn check(world: &World, acknowledged: u64) {
         (acknowledged..=RECORDS).contains(&size),
         "{acknowledged}, then {size}"
     );
+    let ends = GROUPS.iter().scan(0, |end, length| {
+        *end += length;
+        Some(*end)
+    });
+    let is_whole = size == 0 || ends.into_iter().any(|end| end == size);
+    assert!(is_whole, "a part of a group is kept: {size}");
     for number in 0..size {
         assert_eq!(ledger.record(number).unwrap(), erasure(number));
     }

@@ -27,6 +27,7 @@ pub(crate) fn process(
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect::<BTreeMap<_, _>>(),
+        image: None,
     }
 }
 

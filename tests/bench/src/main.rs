@@ -10,6 +10,7 @@ mod interceptor;
 mod ledger;
 mod machine;
 mod measure;
+mod records;
 mod table;
 
 use std::io::{self, Write};

@@ -211,6 +211,8 @@ pub(crate) enum ConstitutionCommand {
     Digest { file: PathBuf },
     /// Print the canonical form and what follows from it
     Show { file: PathBuf },
+    /// Print the Constitution object for a cluster (YAML)
+    Render { file: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axiom_hive_core::record::{Commitment, Payload, Record};
 use axiom_hive_core::tlog::tile::TILE_WIDTH;
 use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hash};
 use sha2::{Digest as _, Sha256};
@@ -13,15 +12,7 @@ use super::super::levels::Part;
 use super::super::storage::Storage;
 use super::Depth;
 use super::blocks::Batch;
-
-/// One record that stood its checks.
-pub(super) struct CheckedRecord {
-    pub index: u64,
-    pub offset: u64,
-    pub record: Record,
-    /// The payloads in its frame, and whether each is still there.
-    pub stored: Vec<(Commitment, bool)>,
-}
+use super::facts::{self, Facts, Note};
 
 /// What became of a batch.
 pub(super) struct Checked {
@@ -30,8 +21,10 @@ pub(super) struct Checked {
     /// Its part of the tree; shorter than the batch when a frame in it is damaged.
     pub part: Part,
     pub is_whole: bool,
-    /// With [`Depth::Records`] only.
-    pub records: Vec<CheckedRecord>,
+    /// Of its records; with [`Depth::Records`] only.
+    pub facts: Vec<Facts>,
+    /// Of all of them, in their order.
+    pub notes: Vec<Note>,
     /// Of the last frame; `None` also when that frame has none.
     pub signature: Option<[u8; SIGNATURE_BYTES]>,
     /// Where the last frame begins, in its file.
@@ -48,7 +41,8 @@ pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Check
         path: Arc::clone(&batch.path),
         part: Part::default(),
         is_whole: true,
-        records: Vec::new(),
+        facts: Vec::new(),
+        notes: Vec::new(),
         signature: None,
         last_offset: batch.offset,
         problems: Vec::new(),
@@ -135,33 +129,30 @@ impl Checked {
 
     fn check_frame(&mut self, frame: &Frame<'_>, offset: u64, depth: Depth) -> Result<(), String> {
         let payloads = decode_payloads(frame.payloads)?;
-        let mut stored = Vec::with_capacity(payloads.len());
-        for payload in payloads {
-            stored.push((payload.commitment, payload.encoded.is_some()));
+        for payload in &payloads {
             let Some(encoded) = payload.encoded else {
                 continue;
             };
             if Sha256::digest(encoded)[..] != payload.commitment.0 {
                 return Err(format!("payload {} is not what it was", payload.commitment));
             }
-            if depth == Depth::Records {
-                Payload::decode(encoded).map_err(|error| error.to_string())?;
-            }
         }
         if depth == Depth::Log {
             return Ok(());
         }
-        let record = Record::from_canonical(frame.record).map_err(|error| error.to_string())?;
-        let claimed = record.commitments();
-        if let Some((stray, _)) = stored.iter().find(|(stored, _)| !claimed.contains(stored)) {
-            return Err(format!("the record does not commit to its payload {stray}"));
+        let known = self.notes.len();
+        match facts::read(frame.record, &payloads, &mut self.notes) {
+            Ok(event) => self.facts.push(Facts {
+                index: frame.index,
+                offset,
+                event,
+                notes_end: self.notes.len(),
+            }),
+            Err(what) => {
+                self.notes.truncate(known);
+                return Err(what);
+            }
         }
-        self.records.push(CheckedRecord {
-            index: frame.index,
-            offset,
-            record,
-            stored,
-        });
         Ok(())
     }
 }

@@ -1,29 +1,88 @@
 //! What must hold between records: one per slot, constitutions that never change, payloads that are
 //! there or accounted for, tasks that ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::num::NonZeroU64;
 
+use axiom_hive_core::constitution::LedgerPolicy;
 use axiom_hive_core::digest::Digest;
-use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Record};
+use axiom_hive_core::record::{Commitment, ConstitutionRef, PayloadKind, Slot, TaskRef};
 
 use super::super::error::Problem;
 use super::super::log::OpenIntent;
-use super::check::CheckedRecord;
+use super::facts::{Event, Facts, Note, Step, Stored};
 
 /// The records so far.
 #[derive(Default)]
 pub(super) struct History {
-    slots: HashMap<String, u64>,
-    /// By name and version.
-    constitutions: HashMap<(String, String), Digest>,
-    /// Every payload in the log: which record's frame, and whether it is still there.
-    stored: HashMap<Commitment, (u64, bool)>,
-    /// Every commitment of a record: the first that makes it.
-    claimed: HashMap<Commitment, u64>,
-    /// By commitment: the erasure that lists it.
-    erased: HashMap<Commitment, u64>,
-    /// By task: its last intent, and whether it ended.
-    tasks: BTreeMap<String, (Option<OpenIntent>, bool)>,
+    /// By name, then by version.
+    constitutions: HashMap<String, HashMap<String, Constitution>>,
+    /// By UID.
+    tasks: HashMap<String, Task>,
+    payloads: HashMap<Commitment, Trace>,
+}
+
+/// A constitution that was recorded.
+struct Constitution {
+    /// Its record.
+    index: u64,
+    digest: Digest,
+    /// `None`: its text is not there, so nobody knows.
+    keeps: Option<LedgerPolicy>,
+}
+
+fn filled(slot: &Slot, first: u64) -> String {
+    format!("slot {slot} is already filled by record {first}")
+}
+
+#[derive(Default)]
+struct Task {
+    /// Attempt and record of each slot that is filled; few, so that a search is cheaper than a map.
+    filled: Vec<(Step, u32, u64)>,
+    is_ended: bool,
+    /// Attempt and record.
+    last_intent: Option<(u32, u64)>,
+}
+
+/// What the log says of one payload. Records are counted from 1 here: a ledger has millions of these,
+/// and an `Option` of such a number takes no more room than the number.
+#[derive(Default)]
+struct Trace {
+    /// The first record that commits to it.
+    claimed_by: Option<NonZeroU64>,
+    /// The first record in whose frame it is or was.
+    stored_by: Option<NonZeroU64>,
+    /// The first erasure that lists it.
+    erased_by: Option<NonZeroU64>,
+    /// In that frame only zeros are left.
+    is_zeroed: bool,
+    /// A constitution in force has it kept.
+    is_due: bool,
+    /// Nobody can keep it.
+    is_excused: bool,
+}
+
+impl Trace {
+    fn take(&mut self, index: u64, note: &Note, policy: Option<&LedgerPolicy>, is_excused: bool) {
+        let number = NonZeroU64::new(index + 1);
+        if let Some(kind) = note.claimed {
+            self.claimed_by = self.claimed_by.or(number);
+            self.is_due |= match policy {
+                Some(policy) => kind.is_kept_by(policy),
+                // Kept by every constitution.
+                None => kind == PayloadKind::Other,
+            };
+            self.is_excused |= kind == PayloadKind::Prompt && is_excused;
+        }
+        if note.stored != Stored::No && self.stored_by.is_none() {
+            self.stored_by = number;
+            self.is_zeroed = note.stored == Stored::Zeroed;
+        }
+        if note.is_erased {
+            self.erased_by = self.erased_by.or(number);
+        }
+    }
 }
 
 /// What became of the payloads that records commit to.
@@ -33,94 +92,138 @@ pub struct PayloadCounts {
     pub kept: u64,
     /// Erased, and a later record says so.
     pub erased: u64,
-    /// Never in the log: the constitution did not have it kept.
+    /// Never in the log, as the constitution in force has it.
     pub not_kept: u64,
+    /// Neither: gone, or never stored, without a word. Each is a problem.
+    pub lost: u64,
 }
 
 impl History {
     /// Takes in the next record; what does not hold goes to `problems`.
-    pub(super) fn push(&mut self, path: &str, checked: CheckedRecord, problems: &mut Vec<Problem>) {
-        let CheckedRecord {
+    pub(super) fn push<'n>(
+        &mut self,
+        path: &str,
+        facts: Facts,
+        notes: impl Iterator<Item = &'n Note>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Facts {
             index,
             offset,
-            record,
-            stored,
-        } = checked;
+            event,
+            ..
+        } = facts;
         let mut no = |what: String| {
             problems.push(Problem::of_file(path, what).at(offset, index));
         };
-        if let Some(slot) = record.slot() {
-            let slot = slot.to_string();
-            if let Some(first) = self.slots.get(&slot) {
-                no(format!("slot {slot} is already filled by record {first}"));
-            } else {
-                self.slots.insert(slot, index);
+        let mut policy = None;
+        let mut is_excused = false;
+        match event {
+            Event::Constitution { reference, keeps } => {
+                self.found(index, reference, keeps).unwrap_or_else(&mut no);
             }
-        }
-        if let Err(what) = self.check_constitution(&record) {
-            no(what);
-        }
-        for (commitment, is_kept) in stored {
-            self.stored.entry(commitment).or_insert((index, is_kept));
-        }
-        for commitment in record.commitments() {
-            self.claimed.entry(commitment).or_insert(index);
-        }
-        if let Body::Erasure { commitments, .. } = &record.body {
-            for commitment in commitments {
-                self.erased.entry(*commitment).or_insert(index);
+            Event::Task {
+                task,
+                step,
+                used,
+                is_prompt_excused,
+            } => {
+                self.follow(index, task, step).unwrap_or_else(&mut no);
+                policy = self.policy(&used).unwrap_or_else(|what| {
+                    no(what);
+                    None
+                });
+                is_excused = is_prompt_excused;
             }
+            Event::Erasure => {}
         }
-        self.follow_task(index, &record);
+        for note in notes {
+            let trace = self.payloads.entry(note.commitment).or_default();
+            trace.take(index, note, policy.as_ref(), is_excused);
+        }
     }
 
-    fn check_constitution(&mut self, record: &Record) -> Result<(), String> {
-        let key = |used: &ConstitutionRef| (used.name.clone(), used.version.clone());
-        let used = match &record.body {
-            Body::Constitution { constitution, .. } => {
-                let digest = constitution.digest;
-                self.constitutions
-                    .entry(key(constitution))
-                    .or_insert(digest);
-                return Ok(());
-            }
-            Body::Intent { constitution, .. } => constitution,
-            _ => match record.outcome() {
-                Some(outcome) => &outcome.decided.constitution,
-                None => return Ok(()),
-            },
+    fn found(
+        &mut self,
+        index: u64,
+        reference: ConstitutionRef,
+        keeps: Option<LedgerPolicy>,
+    ) -> Result<(), String> {
+        let ConstitutionRef {
+            name,
+            version,
+            digest,
+            ..
+        } = reference;
+        let known = self.constitutions.get(&name);
+        if let Some(known) = known.and_then(|versions| versions.get(&version)) {
+            let slot = Slot::Constitution { name, version };
+            return Err(filled(&slot, known.index));
+        }
+        let versions = self.constitutions.entry(name).or_default();
+        let new = Constitution {
+            index,
+            digest,
+            keeps,
         };
-        match self.constitutions.get(&key(used)) {
-            Some(digest) if *digest == used.digest => Ok(()),
+        versions.insert(version, new);
+        Ok(())
+    }
+
+    fn follow(&mut self, index: u64, task: TaskRef, step: Step) -> Result<(), String> {
+        let TaskRef { uid, attempt } = task;
+        let known = self.tasks.entry(uid);
+        let is_same = |filled: &&(Step, u32, u64)| {
+            filled.0 == step && (filled.1 == attempt || step == Step::Terminal)
+        };
+        if let Entry::Occupied(known) = &known
+            && let Some((_, _, first)) = known.get().filled.iter().find(is_same)
+        {
+            let uid = known.key().clone();
+            let slot = match step {
+                Step::Intent => Slot::Intent(TaskRef { uid, attempt }),
+                Step::Attempt => Slot::Attempt(TaskRef { uid, attempt }),
+                Step::Terminal => Slot::Terminal { uid },
+            };
+            return Err(filled(&slot, *first));
+        }
+        let known = known.or_default();
+        known.filled.push((step, attempt, index));
+        match step {
+            Step::Intent => known.last_intent = Some((attempt, index)),
+            Step::Attempt => {}
+            Step::Terminal => known.is_ended = true,
+        }
+        Ok(())
+    }
+
+    /// What the constitution in force has kept; `None` when nobody knows.
+    fn policy(&self, used: &ConstitutionRef) -> Result<Option<LedgerPolicy>, String> {
+        let ConstitutionRef { name, version, .. } = used;
+        let versions = self.constitutions.get(name);
+        match versions.and_then(|versions| versions.get(version)) {
+            Some(known) if known.digest == used.digest => Ok(known.keeps.clone()),
             Some(_) => Err(format!(
-                "constitution {} {} is used with another content than was recorded",
-                used.name, used.version
+                "constitution {name} {version} is used with another content than was recorded"
             )),
             None => Err(format!(
-                "constitution {} {} is used before it is recorded",
-                used.name, used.version
+                "constitution {name} {version} is used before it is recorded"
             )),
         }
-    }
-
-    fn follow_task(&mut self, index: u64, record: &Record) {
-        let Some(task) = record.task() else {
-            return;
-        };
-        let known = self.tasks.entry(task.uid.clone()).or_default();
-        if matches!(record.body, Body::Intent { .. }) {
-            known.0 = Some(OpenIntent {
-                task: task.clone(),
-                index,
-            });
-        }
-        known.1 |= record.is_terminal();
     }
 
     /// Tasks with an intent and no terminal record, in the order of their intents.
     pub(super) fn unfinished(&self) -> Vec<OpenIntent> {
-        let open = self.tasks.values().filter(|(_, is_ended)| !is_ended);
-        let mut open: Vec<OpenIntent> = open.filter_map(|(intent, _)| intent.clone()).collect();
+        let open = self.tasks.iter().filter(|(_, task)| !task.is_ended);
+        let open = open.filter_map(|(uid, task)| {
+            let (attempt, index) = task.last_intent?;
+            let uid = uid.clone();
+            Some(OpenIntent {
+                task: TaskRef { uid, attempt },
+                index,
+            })
+        });
+        let mut open: Vec<OpenIntent> = open.collect();
         open.sort_by_key(|intent| intent.index);
         open
     }
@@ -129,20 +232,30 @@ impl History {
     pub(super) fn payloads(&self, problems: &mut Vec<Problem>) -> PayloadCounts {
         let mut counts = PayloadCounts::default();
         let mut wrong = Vec::new();
-        for (commitment, claimed_by) in &self.claimed {
-            let erased = self.erased.get(commitment);
-            match (self.stored.get(commitment), erased) {
-                (Some((_, true)), None) => counts.kept += 1,
-                (Some((_, false)) | None, Some(_)) => counts.erased += 1,
-                (None, None) => counts.not_kept += 1,
-                (Some((index, true)), Some(erasure)) => wrong.push((
-                    *index,
-                    format!("payload {commitment} is still there, record {erasure} erased it"),
-                )),
-                (Some((_, false)), None) => wrong.push((
-                    *claimed_by,
-                    format!("payload {commitment} is lost: no record erased it"),
-                )),
+        for (commitment, trace) in &self.payloads {
+            let index = |number: NonZeroU64| number.get() - 1;
+            let Some(claimed_by) = trace.claimed_by.map(index) else {
+                continue;
+            };
+            let is_there = trace.stored_by.is_some() && !trace.is_zeroed;
+            let is_missed = trace.stored_by.is_some() || (trace.is_due && !trace.is_excused);
+            match trace.erased_by.map(index) {
+                None if is_there => counts.kept += 1,
+                None if is_missed => {
+                    counts.lost += 1;
+                    let what = format!(
+                        "payload {commitment} is lost: \
+                         the constitution has it kept, and no record erased it"
+                    );
+                    wrong.push((claimed_by, what));
+                }
+                None => counts.not_kept += 1,
+                Some(erasure) if is_there => {
+                    let what =
+                        format!("payload {commitment} is still there, record {erasure} erased it");
+                    wrong.push((claimed_by, what));
+                }
+                Some(_) => counts.erased += 1,
             }
         }
         wrong.sort();

@@ -2,13 +2,14 @@
 
 mod blocks;
 mod check;
+mod facts;
 mod history;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use axiom_hive_core::tlog::{EMPTY_ROOT, Hash, Tile, TileKind, VerifyingKey, root_at};
@@ -17,11 +18,11 @@ use super::error::{LedgerError, Problem, io_error};
 use super::head::{Head, Slots, wrong_with};
 use super::keys::KeyStore;
 use super::levels::Levels;
-use super::log::OpenIntent;
+use super::log::{OpenIntent, segment_path};
 use super::open::HEADS_FOLDER;
 use super::storage::{Disk, Storage};
 use super::tiles::full_tiles;
-use blocks::{BLOCK_BYTES, Batch, Blocks};
+use blocks::{BLOCK_BYTES, Blocks};
 use check::{Checked, check};
 use history::History;
 pub use history::PayloadCounts;
@@ -94,10 +95,6 @@ pub fn verify_on(
     trust: Trust<'_>,
     depth: Depth,
 ) -> Result<VerifyReport, LedgerError> {
-    let mut verifier = Verifier {
-        depth,
-        ..Verifier::default()
-    };
     // Before the log: a writer that is at work moves the log first, then heads and pin.
     let heads = Slots::read(storage, HEADS_FOLDER).map_err(io_error("read heads"))?;
     let pin = match (trust, blocks::first_key(storage)?) {
@@ -106,7 +103,7 @@ pub fn verify_on(
         }
         _ => None,
     };
-    let blocks = verifier.read(storage)?;
+    let (verifier, blocks) = read_log(storage, depth)?;
     verifier.check_log(storage, &blocks, &Anchors { heads, pin, trust })
 }
 
@@ -129,77 +126,79 @@ struct Verifier {
     last: Option<(Arc<str>, u64, Option<[u8; 64]>)>,
 }
 
-impl Default for Verifier {
-    fn default() -> Self {
+/// Takes what became of the batches in any order, and hands it on in theirs.
+struct InOrder {
+    verifier: Verifier,
+    waiting: BTreeMap<usize, Checked>,
+    /// The number of the next batch.
+    next: usize,
+}
+
+impl InOrder {
+    fn take(&mut self, checked: Checked) {
+        self.waiting.insert(checked.number, checked);
+        while let Some(checked) = self.waiting.remove(&self.next) {
+            self.verifier.push(checked);
+            self.next += 1;
+        }
+    }
+}
+
+/// Reads and checks all batches, on several threads where there is much to do. Each thread reads
+/// what it checks, so that the bytes are in its core's cache.
+fn read_log(storage: &dyn Storage, depth: Depth) -> Result<(Verifier, Blocks<'_>), LedgerError> {
+    let length = storage.length(&segment_path(0));
+    let length = length.map_err(io_error("read log"))?.unwrap_or(0);
+    let threads = if length <= BLOCK_BYTES {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    };
+    let blocks = Mutex::new(Blocks::new(storage)?);
+    let results = Mutex::new(InOrder {
+        verifier: Verifier::new(depth),
+        waiting: BTreeMap::new(),
+        next: 0,
+    });
+    let check_all = || -> Result<(), LedgerError> {
+        loop {
+            let batch = lock(&blocks).next()?;
+            let Some(batch) = batch else {
+                return Ok(());
+            };
+            let checked = check(storage, &batch, depth);
+            lock(&results).take(checked);
+        }
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(MAX_THREADS))
+            .map(|_| scope.spawn(check_all))
+            .collect();
+        let mut result = check_all();
+        for other in others {
+            let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            result = result.and(other);
+        }
+        result
+    })?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let blocks = blocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((results.verifier, blocks))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Verifier {
+    fn new(depth: Depth) -> Self {
         Self {
-            depth: Depth::Records,
+            depth,
             tree: Levels::default(),
             history: History::default(),
             problems: Vec::new(),
             is_damaged: false,
             last: None,
-        }
-    }
-}
-
-impl Verifier {
-    /// Reads and checks all batches: here when there is little to do, else on several threads.
-    fn read(&mut self, storage: &dyn Storage) -> Result<Blocks, LedgerError> {
-        let paths = super::log::segment_paths(storage)?;
-        let length = paths.first().map(|path| storage.length(path));
-        let length = length.transpose().map_err(io_error("read log"))?.flatten();
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        if length.unwrap_or(0) <= BLOCK_BYTES || threads == 1 {
-            let depth = self.depth;
-            return Blocks::read(storage, |batch| self.push(check(storage, &batch, depth)));
-        }
-        self.read_on_threads(storage, threads.min(MAX_THREADS))
-    }
-
-    fn read_on_threads(
-        &mut self,
-        storage: &dyn Storage,
-        threads: usize,
-    ) -> Result<Blocks, LedgerError> {
-        let depth = self.depth;
-        // Bounded, so that reading never runs far ahead of checking.
-        let (batches, work) = sync_channel::<Batch>(threads * 2);
-        let work = Mutex::new(work);
-        let (results, checked) = channel();
-        let mut waiting = BTreeMap::new();
-        let mut next = 0;
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                let results = results.clone();
-                let work = &work;
-                scope.spawn(move || check_all(storage, work, &results, depth));
-            }
-            drop(results);
-            let read = Blocks::read(storage, |batch| {
-                // The workers live until the sender is dropped.
-                let _ = batches.send(batch);
-                for result in checked.try_iter() {
-                    self.take_in_order(result, &mut waiting, &mut next);
-                }
-            });
-            drop(batches);
-            for result in checked {
-                self.take_in_order(result, &mut waiting, &mut next);
-            }
-            read
-        })
-    }
-
-    fn take_in_order(
-        &mut self,
-        result: Checked,
-        waiting: &mut BTreeMap<usize, Checked>,
-        next: &mut usize,
-    ) {
-        waiting.insert(result.number, result);
-        while let Some(result) = waiting.remove(next) {
-            self.push(result);
-            *next += 1;
         }
     }
 
@@ -209,8 +208,13 @@ impl Verifier {
         }
         self.problems.extend(checked.problems);
         self.tree.push(checked.part);
-        for record in checked.records {
-            self.history.push(&checked.path, record, &mut self.problems);
+        let (path, problems) = (&checked.path, &mut self.problems);
+        let mut notes = checked.notes.iter();
+        let mut taken = 0;
+        for facts in checked.facts {
+            let notes = notes.by_ref().take(facts.notes_end - taken);
+            taken = facts.notes_end;
+            self.history.push(path, facts, notes, problems);
         }
         self.is_damaged = !checked.is_whole;
         self.last = Some((checked.path, checked.last_offset, checked.signature));
@@ -221,7 +225,7 @@ impl Verifier {
     fn check_log(
         mut self,
         storage: &dyn Storage,
-        blocks: &Blocks,
+        blocks: &Blocks<'_>,
         anchors: &Anchors<'_>,
     ) -> Result<VerifyReport, LedgerError> {
         let size = self.tree.size();
@@ -341,23 +345,5 @@ impl Verifier {
             }
         }
         Ok(())
-    }
-}
-
-/// What each thread does until there are no more batches.
-fn check_all(
-    storage: &dyn Storage,
-    work: &Mutex<Receiver<Batch>>,
-    results: &Sender<Checked>,
-    depth: Depth,
-) {
-    loop {
-        let batch = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(batch) = batch else {
-            return;
-        };
-        if results.send(check(storage, &batch, depth)).is_err() {
-            return;
-        }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use axiom_hive_core::record::BranchError;
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 pub use key::{ApiKey, ApiKeyError};
@@ -34,6 +35,8 @@ const MAX_REDIRECTS: usize = 3;
 const JSON_GROWTH: usize = 6;
 /// Room in a reply for everything but the text.
 const REPLY_OVERHEAD_BYTES: usize = 64 * 1024;
+/// The longest list of a task's own certificate authorities, in bytes.
+const MAX_CA_BUNDLE_BYTES: usize = 65_536;
 /// How much of an error's body is kept as detail.
 const MAX_ERROR_BODY_BYTES: usize = 2048;
 
@@ -56,10 +59,13 @@ fn parse_url(what: &str, text: &str) -> Result<Url, RuntimeError> {
     Ok(url)
 }
 
-fn client(url: &Url) -> Result<Client, RuntimeError> {
+/// A client for `url`. `ca_bundle` is PEM and stands in place of the system's authorities.
+fn client(url: &Url, ca_bundle: Option<&str>) -> Result<Client, RuntimeError> {
     let tls = |e: &dyn std::fmt::Display| RuntimeError::Tls(e.to_string());
     let mut roots = RootCertStore::empty();
-    if url.scheme() == "https" {
+    if let Some(pem) = ca_bundle {
+        add_authorities(&mut roots, pem)?;
+    } else if url.scheme() == "https" {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
@@ -82,6 +88,24 @@ fn client(url: &Url) -> Result<Client, RuntimeError> {
         .user_agent(concat!("axiom-hive/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|e| tls(&e))
+}
+
+fn add_authorities(roots: &mut RootCertStore, pem: &str) -> Result<(), RuntimeError> {
+    let invalid = || RuntimeError::Invalid {
+        what: "runtime.caBundle".to_owned(),
+        must: format!("must be 1 or more certificates as PEM, at most {MAX_CA_BUNDLE_BYTES} bytes"),
+    };
+    if pem.len() > MAX_CA_BUNDLE_BYTES {
+        return Err(invalid());
+    }
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|_| invalid())?;
+        roots.add(certificate).map_err(|_| invalid())?;
+    }
+    if roots.is_empty() {
+        return Err(invalid());
+    }
+    Ok(())
 }
 
 /// Follows only where method, body and destination stay the same; anything else is given back as it

@@ -99,6 +99,8 @@ impl OpenAi {
             system,
             temperature_thousandths,
             max_tokens,
+            ca_bundle,
+            api_key_secret: _,
         } = spec
         else {
             return Err(invalid("runtime.kind", "must be openai"));
@@ -122,7 +124,7 @@ impl OpenAi {
         let url = parse_url("runtime.baseUrl", &format!("{base}/chat/completions"))?;
         let authorization = key.as_ref().map(ApiKey::header).transpose();
         Ok(Self {
-            client: client(&url)?,
+            client: client(&url, ca_bundle.as_deref())?,
             url,
             authorization: authorization
                 .map_err(|_| invalid("API key", "must be visible ASCII characters"))?,

@@ -48,7 +48,7 @@ impl HttpService {
     pub(crate) fn new(url: &str) -> Result<Self, RuntimeError> {
         let url = parse_url("runtime.url", url)?;
         Ok(Self {
-            client: client(&url)?,
+            client: client(&url, None)?,
             url,
         })
     }

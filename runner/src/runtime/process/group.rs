@@ -7,6 +7,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tempfile::TempDir;
@@ -18,6 +21,30 @@ pub(super) struct Pipes {
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Runs `work` on a thread that lives as long as this process. A child's death signal comes when the
+/// *thread* that started it ends, and a thread of the async runtime may end at any time.
+fn on_lasting_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    static THREAD: LazyLock<Option<SyncSender<Work>>> = LazyLock::new(|| {
+        let (sender, works) = sync_channel::<Work>(1);
+        let run = move || works.into_iter().for_each(|work| work());
+        let thread = thread::Builder::new().name("children".to_owned());
+        thread.spawn(run).ok().map(|_| sender)
+    });
+    let gone = || io::Error::other("there is no thread that starts children");
+    let (result, done) = sync_channel(1);
+    let work: Work = Box::new(move || {
+        // Whoever asked waits for it.
+        let _ = result.send(work());
+    });
+    let thread = THREAD.as_ref().ok_or_else(gone)?;
+    thread.send(work).map_err(|_| gone())?;
+    done.recv().map_err(|_| gone())
 }
 
 /// A running child and whatever it has started. Dropped: killed.
@@ -33,14 +60,18 @@ pub(super) struct Group {
 impl Group {
     /// Starts `command` in `scratch`, as leader of a new group, with piped stdin, stdout and stderr.
     pub(super) fn spawn(mut command: Command, scratch: TempDir) -> io::Result<(Self, Pipes)> {
-        let mut child = command
+        command
             .current_dir(scratch.path())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        let handle = tokio::runtime::Handle::current();
+        let mut child = on_lasting_thread(move || {
+            let _entered = handle.enter();
+            command.spawn()
+        })??;
         let leader = child
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()))

@@ -19,6 +19,8 @@ pub(crate) struct Launch {
     program: PathBuf,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    /// Below it each process gets a working directory of its own.
+    scratch: PathBuf,
     confinement: Option<Confinement>,
 }
 
@@ -34,6 +36,7 @@ impl Launch {
         program: PathBuf,
         args: Vec<String>,
         env: impl IntoIterator<Item = (String, String)>,
+        scratch: PathBuf,
         confinement: Option<Confinement>,
     ) -> Self {
         let base = [
@@ -50,6 +53,7 @@ impl Launch {
             program,
             args,
             env: all,
+            scratch,
             confinement,
         }
     }
@@ -65,7 +69,7 @@ impl Launch {
         };
         let scratch = tempfile::Builder::new()
             .prefix("axiom-hive-run-")
-            .tempdir()
+            .tempdir_in(&self.scratch)
             .map_err(|e| unavailable("scratch directory", e))?;
         let mut env = self.env.clone();
         env.extend(

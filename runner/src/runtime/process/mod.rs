@@ -10,5 +10,5 @@ mod text;
 
 pub(super) use launch::Launch;
 pub(super) use ndjson::NdjsonProcess;
-pub(super) use resolve::resolve;
+pub(super) use resolve::{resolve, resolve_in_image};
 pub(super) use text::TextProcess;

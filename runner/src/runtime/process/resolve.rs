@@ -1,5 +1,6 @@
 //! From a command as a user writes it to a program that can run behind the walls.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,29 @@ pub(crate) fn resolve(name: &str) -> io::Result<Resolved> {
     })
 }
 
+/// Finds `name` in an image, without running anything of it, and lets it read the whole image but
+/// `private` and the kernel's own trees.
+pub(crate) fn resolve_in_image(name: &str, private: &[PathBuf]) -> io::Result<Resolved> {
+    let program = find_in(name, PATH.as_ref())?;
+    let kernel = ["/proc", "/sys", "/dev", "/run"].map(PathBuf::from);
+    let mut read = Vec::new();
+    for entry in std::fs::read_dir("/")? {
+        let path = entry?.path();
+        let is_ours = private.iter().any(|ours| ours.starts_with(&path));
+        if !is_ours && !kernel.contains(&path) {
+            read.push(path);
+        }
+    }
+    read.sort();
+    Ok(Resolved { program, read })
+}
+
 fn find(name: &str) -> io::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    find_in(name, &path)
+}
+
+fn find_in(name: &str, path: &OsStr) -> io::Result<PathBuf> {
     let not_found = |why: &str| io::Error::new(io::ErrorKind::NotFound, format!("{name}: {why}"));
     if name.contains('/') {
         let path = std::path::absolute(name)?;
@@ -41,8 +64,7 @@ fn find(name: &str) -> io::Result<PathBuf> {
             Err(not_found("must be an executable file"))
         };
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
-    std::env::split_paths(&path)
+    std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(name))
         .find(|path| is_executable(path))

@@ -1,4 +1,4 @@
-//! `constitution check | digest | show`.
+//! `constitution check | digest | show | render`.
 
 use axiom_hive_core::interceptor::RuleSet;
 use axiom_hive_runner::exit::{Exit, Failure};
@@ -11,7 +11,8 @@ use crate::output::Printer;
 pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Exit, Failure> {
     let (ConstitutionCommand::Check { file }
     | ConstitutionCommand::Digest { file }
-    | ConstitutionCommand::Show { file }) = command;
+    | ConstitutionCommand::Show { file }
+    | ConstitutionCommand::Render { file }) = command;
     let constitution = read_constitution(file)?;
     let digest = constitution.digest();
     let name = &constitution.meta.name;
@@ -23,6 +24,14 @@ pub(crate) fn run(command: &ConstitutionCommand, printer: &Printer) -> Result<Ex
         ),
         ConstitutionCommand::Digest { .. } => {
             printer.result(&digest.to_string(), &json!({"digest": digest}))
+        }
+        ConstitutionCommand::Render { .. } => {
+            let object = constitution.to_object();
+            // Texts stand as they are: nothing in a pattern or a term is folded.
+            let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+            let yaml = serde_saphyr::to_string_with_options(&object, options)
+                .map_err(Failure::with(Exit::Bug))?;
+            printer.result(&yaml, &object)
         }
         ConstitutionCommand::Show { .. } => {
             let rules = RuleSet::compile(

@@ -7,7 +7,7 @@ use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{
-    KeyStore, LedgerReader, Trust, VerifyReport, export, verify as verify_ledger,
+    KeyStore, LedgerReader, PayloadCounts, Trust, VerifyReport, export, verify as verify_ledger,
 };
 use serde_json::{Value, json};
 
@@ -142,10 +142,16 @@ pub(crate) fn verify(
 }
 
 fn verify_text(report: &VerifyReport, verdict: &str) -> String {
-    let payloads = &report.payloads;
+    let PayloadCounts {
+        kept,
+        erased,
+        not_kept,
+        lost,
+    } = report.payloads;
     let mut text = format!(
-        "{verdict}\nrecords   {}\nroot      {}\npayloads  {} kept, {} erased, {} not kept\n",
-        report.size, report.root, payloads.kept, payloads.erased, payloads.not_kept
+        "{verdict}\nrecords   {}\nroot      {}\n\
+         payloads  {kept} kept, {erased} erased, {not_kept} not kept, {lost} lost\n",
+        report.size, report.root
     );
     for open in &report.unfinished {
         let task = &open.task;
@@ -176,7 +182,7 @@ fn verify_json(report: &VerifyReport, verdict: &str) -> Value {
         "size": report.size, "root": report.root, "problems": problems, "unfinished": unfinished,
         "payloads": {
             "kept": report.payloads.kept, "erased": report.payloads.erased,
-            "notKept": report.payloads.not_kept,
+            "notKept": report.payloads.not_kept, "lost": report.payloads.lost,
         },
     })
 }

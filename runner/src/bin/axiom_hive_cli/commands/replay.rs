@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use axiom_hive_core::constitution::Constitution;
-use axiom_hive_core::record::{Body, Record, Slot};
+use axiom_hive_core::record::{Body, Commitment, PayloadKind, Record, Slot};
 use axiom_hive_core::supervisor::{ReplayError, replay as recompute};
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger::LedgerReader;
+use axiom_hive_runner::ledger::{LedgerError, LedgerReader};
 use serde_json::json;
 
 use crate::output::Printer;
@@ -37,11 +37,41 @@ pub(crate) fn replay(dir: &Path, index: u64, printer: &Printer) -> Result<Exit, 
                         json!(decided)
                     )
                 }
+                ReplayError::Missing(_, commitment) => {
+                    let records = [&intent, &record];
+                    let why = why_missing(&ledger, records, &constitution, commitment)
+                        .map_err(Failure::with(Exit::Verification))?;
+                    format!("record {index}: {error}: {why}")
+                }
                 _ => format!("record {index}: {error}"),
             };
             Err(Failure::new(Exit::Verification, message))
         }
     }
+}
+
+/// Erased by a record, not kept by the constitution, or lost.
+fn why_missing(
+    ledger: &LedgerReader,
+    records: [&Record; 2],
+    constitution: &Constitution,
+    commitment: &Commitment,
+) -> Result<String, LedgerError> {
+    for index in 0..ledger.size() {
+        if let Body::Erasure { commitments, .. } = ledger.record(index)?.body
+            && commitments.contains(commitment)
+        {
+            return Ok(format!("erased by record {index}"));
+        }
+    }
+    let is_kept = |(kind, payload): (PayloadKind, Commitment)| {
+        payload == *commitment && kind.is_kept_by(&constitution.ledger)
+    };
+    let mut payloads = records.into_iter().flat_map(Record::payloads);
+    if payloads.any(is_kept) {
+        return Ok("lost: the constitution has it kept, and no record erased it".to_owned());
+    }
+    Ok("not kept, as the constitution has it".to_owned())
 }
 
 fn find(ledger: &LedgerReader, slot: &Slot, what: &str) -> Result<Record, Failure> {

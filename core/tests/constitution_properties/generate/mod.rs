@@ -1,12 +1,16 @@
 //! Valid constitutions, with every field at and off its default.
 
+mod cluster;
+
 use axiom_hive_core::constitution::{
-    Action, Category, Constitution, DetectorSetting, Equivalence, InterceptorPolicy, LedgerPolicy,
-    Meta, OnNoAgreement, PatternRule, Policy, PromptScreening, Quorum, Ratio, RuntimeKind,
-    RuntimePolicy, Show, SupervisorPolicy, Take, TermRule, Tie,
+    Action, Category, Constitution, Containment, DetectorSetting, EgressPolicy, Equivalence,
+    InterceptorPolicy, LedgerPolicy, Meta, OnNoAgreement, PatternRule, Policy, PromptScreening,
+    Quorum, Ratio, RuntimeKind, RuntimePolicy, Show, SupervisorPolicy, Take, TermRule, Tie,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
+
+use cluster::{any_cluster, any_egress};
 
 fn any_meta() -> impl Strategy<Value = Meta> {
     (
@@ -166,13 +170,15 @@ fn any_interceptor() -> impl Strategy<Value = InterceptorPolicy> {
 pub(crate) fn any_constitution() -> impl Strategy<Value = Constitution> {
     let runtime = (
         subsequence(RuntimeKind::ALL.to_vec(), 1..=4),
+        proptest::collection::vec("[a-z]{1,8}", 0..3),
         proptest::option::of(1..=u16::MAX),
         select(vec![64_u32, 4096, 65_536]),
         select(vec![1_u32, 64, 1024]),
     )
         .prop_map(
-            |(kinds, loopback_port, max_memory_mib, max_processes)| RuntimePolicy {
+            |(kinds, models, loopback_port, max_memory_mib, max_processes)| RuntimePolicy {
                 kinds,
+                models,
                 loopback_port,
                 max_memory_mib,
                 max_processes,
@@ -195,16 +201,32 @@ pub(crate) fn any_constitution() -> impl Strategy<Value = Constitution> {
         any_supervisor(),
         any_interceptor(),
         runtime,
+        any_egress(),
+        any_cluster(),
         ledger,
     )
         .prop_map(
-            |(meta, policy, supervisor, interceptor, runtime, ledger)| Constitution {
-                meta,
-                policy,
-                supervisor,
-                interceptor,
-                runtime,
-                ledger,
+            |(meta, policy, supervisor, interceptor, runtime, egress, cluster, ledger)| {
+                // A list of targets contradicts a runtime without sockets.
+                let egress = match cluster.containment {
+                    Containment::NoNetwork => EgressPolicy::default(),
+                    _ => egress,
+                };
+                // Of the two ways out of this machine a constitution has one.
+                let mut runtime = runtime;
+                if !egress.allow.is_empty() {
+                    runtime.loopback_port = None;
+                }
+                Constitution {
+                    meta,
+                    policy,
+                    supervisor,
+                    interceptor,
+                    runtime,
+                    egress,
+                    cluster,
+                    ledger,
+                }
             },
         )
 }

@@ -1,0 +1,211 @@
+//! The ledger service: one ledger on one volume, over HTTPS. `docs/LEDGER-API.md` says what it
+//! answers, `docs/OPERATIONS.md` how it is run.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use axiom_hive_core::tlog::SigningKey;
+use axiom_hive_runner::exit::{Exit, Failure};
+use axiom_hive_runner::ledger::{KeyStore, Ledger};
+use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
+use axiom_hive_runner::pipeline::random_32;
+use axiom_hive_runner::tls::ServerFiles;
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Upper bound of a key's or the settings' file: 1 MiB.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Keep a ledger and serve it over HTTPS
+#[derive(Debug, Parser)]
+#[command(name = "hive_ledger", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a ledger; made when there is none
+    Serve(Box<ServeArgs>),
+    /// Print a new private key for a ledger: a secret
+    Keygen {
+        /// Names the ledger, such as `ledger.example.com/hive`
+        #[arg(long, value_name = "ORIGIN")]
+        origin: String,
+    },
+    /// Print the public key (vkey) of a private key
+    Vkey {
+        /// The private key, as `keygen` prints it
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The ledger
+    #[arg(long, value_name = "DIR")]
+    ledger: PathBuf,
+    /// Where the pin (the last head, beside the ledger) and the key's lock lie; not in the ledger
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The private key, as `keygen` prints it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Who may do what, and the limits (TOML)
+    #[arg(long, value_name = "FILE")]
+    settings: PathBuf,
+    /// The certificate and its chain (PEM); a changed file is taken over within seconds
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: PathBuf,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// Authorities of client certificates (PEM); without it none is asked for
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// HTTPS
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
+    listen: SocketAddr,
+    /// The port that only greets
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8444")]
+    canary: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    let code = std::panic::catch_unwind(|| {
+        let cli = match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => {
+                // Nothing is left to say when even this write fails.
+                let _ = error.print();
+                let exit = if error.use_stderr() {
+                    Exit::Input
+                } else {
+                    Exit::Ok
+                };
+                return exit.code();
+            }
+        };
+        tracing_subscriber::fmt()
+            .json()
+            .with_writer(std::io::stderr)
+            .init();
+        match run(cli.command) {
+            Ok(()) => Exit::Ok.code(),
+            Err(failure) => {
+                tracing::error!(exit_code = failure.exit.code(), "{failure}");
+                failure.exit.code()
+            }
+        }
+    });
+    ExitCode::from(code.unwrap_or(Exit::Bug.code()))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve(*args),
+        Command::Keygen { origin } => {
+            let seed = random_32().map_err(Failure::with(Exit::Bug))?;
+            let key = SigningKey::new(&origin, &seed).map_err(Failure::with(Exit::Input))?;
+            print(&*key.to_private())
+        }
+        Command::Vkey { key } => print(read_key(&key)?.verifying_key()),
+    }
+}
+
+fn print(text: impl Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(Failure::with(Exit::Input))
+}
+
+fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let config = Config::parse(&read(&args.settings)?)
+        .map_err(|error| in_file(&args.settings, error, Exit::Constitution))?;
+    let keys = KeyStore::of_key(&args.state, read_key(&args.key)?);
+    let keys = keys.map_err(|error| in_file(&args.key, error, Exit::Constitution))?;
+    let ledger = Ledger::open(&args.ledger, &keys).map_err(Failure::with(Exit::Ledger))?;
+    for problem in ledger.repaired() {
+        tracing::warn!(%problem, "the ledger was repaired");
+    }
+    for problem in ledger.read_only() {
+        tracing::error!(%problem, "the ledger is read-only");
+    }
+    let files = ServerFiles {
+        certificate: args.tls_certificate,
+        key: args.tls_key,
+        client_ca: args.client_ca,
+    };
+    let addresses = Addresses {
+        https: args.listen,
+        canary: args.canary,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::with(Exit::Bug))?;
+    runtime.block_on(serve_until_told(ledger, &config, files, addresses))
+}
+
+/// SIGTERM and SIGINT end it well; a disk that failed ends it with the ledger's exit code.
+async fn serve_until_told(
+    ledger: Ledger,
+    config: &Config,
+    files: ServerFiles,
+    addresses: Addresses,
+) -> Result<(), Failure> {
+    let (stop, told) = (CancellationToken::new(), CancellationToken::new());
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::with(Exit::Bug))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::with(Exit::Bug))?;
+    let (stopping, by_signal) = (stop.clone(), told.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        by_signal.cancel();
+        stopping.cancel();
+    });
+    let vkey = ledger.view().verifying_key().to_string();
+    let bound = Bound::new(ledger, config, files, addresses, stop).await;
+    let bound = bound.map_err(Failure::with(Exit::Constitution))?;
+    let Addresses { https, canary } = bound.addresses().map_err(Failure::with(Exit::Bug))?;
+    tracing::info!(%https, %canary, vkey, "serving");
+    bound.serve().await;
+    if told.is_cancelled() {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Exit::Ledger,
+            "the disk failed; start again to read what is durable",
+        ))
+    }
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, Failure> {
+    let text = read(path)?;
+    SigningKey::from_private(text.trim_end())
+        .map_err(|error| in_file(path, error, Exit::Constitution))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let refuse = |error: &dyn Display| in_file(path, error, Exit::Constitution);
+    let file = std::fs::File::open(path).map_err(|error| refuse(&error))?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| refuse(&error))?;
+    if text.len() as u64 == MAX_FILE_BYTES {
+        return Err(refuse(&"must be shorter than 1 MiB"));
+    }
+    Ok(text)
+}
+
+fn in_file(path: &Path, error: impl Display, exit: Exit) -> Failure {
+    Failure::new(exit, format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,11 @@
+//! The ledger service on loopback: real TLS, a real ledger directory, real clients. Only the API
+//! server that reviews tokens is a stand-in; the real one is asked on a cluster.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod limits;
+mod listen;
+mod read;
+mod records;
+mod support;
+mod tokens;
+mod write;
