@@ -2,8 +2,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`admission`] | the webhook: refuses what schema and CEL cannot |
 //! | [`api`] | the custom resources `Constitution` and `SupervisedTask`, conditions, names |
 //! | [`plan`] | pure: the objects to build, and what other policies do to them |
 
+pub mod admission;
 pub mod api;
 pub mod plan;

@@ -1,0 +1,5 @@
+//! Against a real API server (`AXIOM_HIVE_CLUSTER=api`): the webhook, the guard policies, the charts.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+mod webhook;
