@@ -39,12 +39,12 @@ fn trusts(bundle: &str, leaf: &Leaf, name: &str, now: i64) -> bool {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unsigned_abs()));
-    let verified =
+    let checked =
         verifier
             .build()
             .unwrap()
             .verify_server_cert(&leaf.certificate, &[], &name, &[], now);
-    verified.is_ok()
+    checked.is_ok()
 }
 
 #[test]

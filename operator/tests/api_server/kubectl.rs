@@ -9,7 +9,10 @@ use kube::config::Kubeconfig;
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// A program that speaks to the API server as one user.
@@ -67,7 +70,12 @@ impl Tool {
             .spawn()
             .unwrap();
         // Output is small, so the pipe cannot fill while the input is written.
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         let Output {
             status,
             stdout,
