@@ -47,3 +47,18 @@ capabilities:
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+
+{{/* DNS, and the API server as far as a policy can name it. */}}
+{{- define "axiom-hive.toCluster" -}}
+- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+  to:
+    - namespaceSelector:
+        matchLabels: {kubernetes.io/metadata.name: kube-system}
+- ports: [{protocol: TCP, port: 443}, {protocol: TCP, port: 6443}]
+  {{- with .Values.networkPolicies.apiServer.cidrs }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end }}
