@@ -4,5 +4,6 @@
 mod chart;
 mod guard;
 mod kubectl;
+mod samples;
 mod support;
 mod webhook;
