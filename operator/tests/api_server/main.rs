@@ -3,6 +3,7 @@
 
 mod chart;
 mod guard;
+mod guard_objects;
 mod kubectl;
 mod samples;
 mod support;
