@@ -5,6 +5,7 @@ mod chart;
 mod guard;
 mod guard_objects;
 mod kubectl;
+mod ledger_secrets;
 mod samples;
 mod support;
 mod webhook;
