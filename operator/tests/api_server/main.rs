@@ -7,5 +7,6 @@ mod guard_objects;
 mod kubectl;
 mod ledger_secrets;
 mod samples;
+mod smoke;
 mod support;
 mod webhook;
