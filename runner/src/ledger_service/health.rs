@@ -31,7 +31,9 @@ pub(super) async fn metrics(
 ) -> Result<([(HeaderName, &'static str); 1], String), Refusal> {
     let records = service.ledger.size().await?;
     let is_writable = service.ledger.read_only().await?.is_empty();
-    let text = service.metrics.text(records, is_writable);
+    let text = service
+        .metrics
+        .text(records, is_writable, service.body_bytes_in_flight());
     let failed = |_| Refusal::new(ErrorCode::Internal, "the metrics could not be written");
     Ok((
         [(header::CONTENT_TYPE, CONTENT_TYPE)],

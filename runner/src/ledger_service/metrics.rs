@@ -26,6 +26,7 @@ pub(super) struct Metrics {
     refusals: Family<RefusalLabels, Counter>,
     records: Gauge<u64, AtomicU64>,
     is_writable: Gauge<u64, AtomicU64>,
+    body_bytes: Gauge<u64, AtomicU64>,
     pub(super) connections: Gauge,
     pub(super) certificate_reloads: Family<ReloadLabels, Counter>,
 }
@@ -89,6 +90,7 @@ impl Metrics {
             refusals: Family::default(),
             records: Gauge::default(),
             is_writable: Gauge::default(),
+            body_bytes: Gauge::default(),
             connections: Gauge::default(),
             certificate_reloads: Family::default(),
         };
@@ -118,6 +120,11 @@ impl Metrics {
             "writable",
             "1 when it takes appends",
             metrics.is_writable.clone(),
+        );
+        registry.register(
+            "body_in_flight_bytes",
+            "Bodies being received or appended, in units of 1 KiB",
+            metrics.body_bytes.clone(),
         );
         registry.register(
             "connections",
@@ -163,9 +170,15 @@ impl Metrics {
         self.appends.get_or_create(&labels).inc();
     }
 
-    /// Everything, with what is known of the ledger now.
-    pub(super) fn text(&self, records: u64, is_writable: bool) -> Result<String, std::fmt::Error> {
+    /// Everything, with what is known of the service now.
+    pub(super) fn text(
+        &self,
+        records: u64,
+        is_writable: bool,
+        body_bytes: u64,
+    ) -> Result<String, std::fmt::Error> {
         self.records.set(records);
+        self.body_bytes.set(body_bytes);
         self.is_writable.set(is_writable.into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

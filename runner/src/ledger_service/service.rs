@@ -84,6 +84,12 @@ impl Service {
         Ok(caller)
     }
 
+    pub(super) fn body_bytes_in_flight(&self) -> u64 {
+        let units = self.limits.bodies_in_flight_bytes.div_ceil(BODY_UNIT_BYTES) as usize;
+        let taken = units.saturating_sub(self.bodies.available_permits());
+        taken as u64 * u64::from(BODY_UNIT_BYTES)
+    }
+
     /// Receives a body within all its bounds: its length is known and accounted for before it comes.
     pub(super) async fn receive(&self, request: Request) -> Result<Received, Refusal> {
         let length = request.headers().get(header::CONTENT_LENGTH);
