@@ -132,6 +132,7 @@ fn exit_3_when_every_branch_fails() {
         .run(&["--runtime", "process", "--command", "/bin/false", "hi"])
         .expect(3);
     assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("ExitStatus"), "{}", ran.stderr);
     hive.verify().expect(0);
 }
 

@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod runtime_support;
+mod scripted;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use axiom_hive_core::constitution::RuntimePolicy;
@@ -15,71 +14,8 @@ use axiom_hive_runner::runtime::{
     ApiKey, BranchRequest, BuiltRuntime, CancelToken, RunError, RuntimeError, RuntimeOptions, build,
 };
 use runtime_support::*;
-use serde_json::{Value, json};
-
-/// What the server saw.
-struct Seen {
-    head: String,
-    body: Value,
-}
-
-/// Serves the replies in order, one connection each, then stops listening.
-struct Server {
-    base: String,
-    seen: Receiver<Seen>,
-}
-
-impl Server {
-    fn start(replies: Vec<Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let (log, seen) = channel();
-        std::thread::spawn(move || {
-            for reply in replies {
-                let (connection, _) = listener.accept().unwrap();
-                answer(connection, &reply, &log);
-            }
-        });
-        Self { base, seen }
-    }
-}
-
-fn answer(connection: TcpStream, reply: &[u8], log: &Sender<Seen>) {
-    let mut reader = BufReader::new(connection);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        reader.read_line(&mut head).unwrap();
-    }
-    let length = head
-        .lines()
-        .find_map(|line| {
-            line.to_lowercase()
-                .strip_prefix("content-length: ")?
-                .parse()
-                .ok()
-        })
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let _ = log.send(Seen { head, body });
-    // A client that has read enough hangs up: that is no failure of the server.
-    let _ = reader.into_inner().write_all(reply);
-}
-
-fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let mut reply = format!(
-        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-    )
-    .into_bytes();
-    reply.extend_from_slice(body);
-    reply
-}
-
-fn ok(body: &Value) -> Vec<u8> {
-    reply("200 OK", "", body.to_string().as_bytes())
-}
+use scripted::{Server, ok, reply};
+use serde_json::json;
 
 fn completion(text: &str) -> Vec<u8> {
     ok(&json!({

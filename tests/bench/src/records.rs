@@ -145,6 +145,7 @@ fn observed() -> Observed {
             loopback_port: 0,
         },
         usage: Some(Usage::default()),
+        egress: None,
         surplus_branches: 0,
         stopped_by: None,
         detail: None,

@@ -229,3 +229,31 @@ pub(crate) fn log_tail(log: &Path, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
+
+/// Removes a directory when this process ends, however it ends: a shell waits for the end of a pipe that only we hold.
+#[derive(Debug)]
+pub(crate) struct DirectoryGuard(Child);
+
+impl DirectoryGuard {
+    pub(crate) fn new(directory: &Path) -> Result<Self, Error> {
+        // The programs that write there die in the same moment; a second attempt catches what they wrote last.
+        let script = r#"read -r _; rm -rf "$0" 2>/dev/null || { sleep 1; rm -rf "$0"; }"#;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .process_group(0);
+        let shell = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Ok(Self(
+            shell.map_err(|error| Error::Program(format!("sh: {error}")))?,
+        ))
+    }
+}
+
+impl Drop for DirectoryGuard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}

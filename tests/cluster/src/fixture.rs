@@ -1,23 +1,23 @@
 //! The cluster as tests see it.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::component::{Component, log_tail};
+use crate::component::{Component, DirectoryGuard, log_tail};
 use crate::control_plane::{ControlPlane, Shape};
+use crate::faults::Fault;
 use crate::pki::{Authority, certificate_user, kubeconfig};
 use crate::programs::Programs;
-use crate::{Error, eventually};
+use crate::state::State;
+use crate::supervisor::request;
+use crate::{Error, Namespace, lifecycle, node};
 
 /// What a test needs of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,20 +30,29 @@ pub enum Size {
 
 /// A cluster that a test may use.
 #[derive(Debug)]
-pub struct TestCluster {
-    source: Source,
-}
+pub struct TestCluster(Source);
 
 #[derive(Debug)]
 enum Source {
-    /// Started by this process; ends with it.
+    /// Started by this process; ends with it. Fields are dropped in this order: programs, then files.
     Own {
         plane: Box<ControlPlane>,
-        directory: PathBuf,
-        _directory_guard: DirectoryGuard,
+        local: Local,
+        _guard: DirectoryGuard,
     },
-    /// The user's cluster.
+    /// What `cluster up` made.
+    Up { state: State, local: Local },
+    /// The user's cluster, a context of the kubeconfig.
     Context(String),
+}
+
+/// What is known of a cluster on this machine.
+#[derive(Debug)]
+struct Local {
+    directory: PathBuf,
+    server: String,
+    authority: Authority,
+    host_address: Ipv4Addr,
 }
 
 impl TestCluster {
@@ -61,10 +70,8 @@ impl TestCluster {
             _ => true,
         };
         if !enough {
-            eprintln!(
-                "skipped: needs AXIOM_HIVE_CLUSTER={}",
-                if size == Size::Api { "api" } else { "full" }
-            );
+            let needed = if size == Size::Api { "api" } else { "full" };
+            eprintln!("skipped: needs AXIOM_HIVE_CLUSTER={needed}");
             return None;
         }
         let cluster = SHARED.get_or_init(async || match Self::named(&wanted).await {
@@ -88,28 +95,37 @@ impl TestCluster {
             nodes: false,
         };
         let plane = Box::new(ControlPlane::start(&directory, &programs, shape).await?);
-        Ok(Self {
-            source: Source::Own {
-                plane,
-                directory,
-                _directory_guard: guard,
-            },
-        })
+        let local = Local::open(directory, plane.server.clone(), shape.address)?;
+        Ok(Self(Source::Own {
+            plane,
+            local,
+            _guard: guard,
+        }))
     }
 
     async fn named(name: &str) -> Result<Self, Error> {
-        match name.split_once(':') {
-            None if name == "api" => Self::own().await,
-            Some(("context", context)) => Ok(Self {
-                source: Source::Context(context.to_owned()),
-            }),
-            Some(("kind", cluster)) => Ok(Self {
-                source: Source::Context(format!("kind-{cluster}")),
-            }),
-            _ => Err(Error::Unsupported(
-                "must be api, full, kind:NAME or context:NAME".to_owned(),
-            )),
-        }
+        Ok(match name.split_once(':') {
+            None if name == "api" => Self::own().await?,
+            None if name == "full" => {
+                let state = State::here()?;
+                let description = state.description()?;
+                request(&state, "status")?;
+                if description.nodes == 0 {
+                    return Err(Error::Unsupported(
+                        "the cluster that is up has no nodes".to_owned(),
+                    ));
+                }
+                let directory = state.directory().to_owned();
+                let local = Local::open(directory, description.server, description.host_address)?;
+                Self(Source::Up { state, local })
+            }
+            Some(("context", context)) => Self(Source::Context(context.to_owned())),
+            Some(("kind", cluster)) => Self(Source::Context(format!("kind-{cluster}"))),
+            _ => {
+                let choices = "must be api, full, kind:NAME or context:NAME";
+                return Err(Error::Unsupported(choices.to_owned()));
+            }
+        })
     }
 
     /// A client with all rights. It belongs to the runtime it was made on, so each test takes its own.
@@ -119,8 +135,10 @@ impl TestCluster {
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> Result<Kubeconfig, Error> {
-        Ok(match &self.source {
-            Source::Own { plane, .. } => Kubeconfig::read_from(&plane.kubeconfig)?,
+        Ok(match &self.0 {
+            Source::Own { local, .. } | Source::Up { local, .. } => {
+                Kubeconfig::read_from(local.kubeconfig())?
+            }
             Source::Context(context) => {
                 let mut kubeconfig = Kubeconfig::read()?;
                 kubeconfig.current_context = Some(context.clone());
@@ -132,22 +150,15 @@ impl TestCluster {
     /// A kubeconfig for a user with no rights but those that RBAC gives to that name or group: a client certificate of the
     /// cluster's authority, or impersonation on a user's cluster.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<Kubeconfig, Error> {
-        if let Source::Own { plane, .. } = &self.source {
-            let identity = plane.authority.client(user, group)?;
-            return parse(&kubeconfig(
-                &plane.server,
-                plane.authority.certificate(),
-                &certificate_user(&identity),
-            ));
+        if let Ok(local) = self.local() {
+            let auth = certificate_user(&local.authority.client(user, group)?);
+            let text = kubeconfig(&local.server, local.authority.certificate(), &auth);
+            return Ok(Kubeconfig::from_yaml(&text)?);
         }
-        let mut kubeconfig = self.kubeconfig()?;
-        for named in &mut kubeconfig.auth_infos {
-            if let Some(auth) = &mut named.auth_info {
-                auth.impersonate = Some(user.to_owned());
-                auth.impersonate_groups = group.map(|group| vec![group.to_owned()]);
-            }
-        }
-        Ok(kubeconfig)
+        self.kubeconfig_with(|auth| {
+            auth.impersonate = Some(user.to_owned());
+            auth.impersonate_groups = group.map(|group| vec![group.to_owned()]);
+        })
     }
 
     /// A kubeconfig with a token of a service account, good for an hour.
@@ -157,217 +168,212 @@ impl TestCluster {
         name: &str,
     ) -> Result<Kubeconfig, Error> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(3600),
+            ..Default::default()
+        };
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                expiration_seconds: Some(3600),
-                ..Default::default()
-            },
+            spec,
             ..Default::default()
         };
         let answer = api
             .create_token_request(name, &PostParams::default(), &request)
             .await?;
         let token = answer.status.map(|status| status.token).unwrap_or_default();
-        let mut kubeconfig = self.kubeconfig()?;
-        for named in &mut kubeconfig.auth_infos {
-            let auth = kube::config::AuthInfo {
+        self.kubeconfig_with(|auth| {
+            *auth = AuthInfo {
                 token: Some(token.clone().into()),
                 ..Default::default()
             };
-            named.auth_info = Some(auth);
+        })
+    }
+
+    fn kubeconfig_with(&self, change: impl Fn(&mut AuthInfo)) -> Result<Kubeconfig, Error> {
+        let mut kubeconfig = self.kubeconfig()?;
+        for named in &mut kubeconfig.auth_infos {
+            change(named.auth_info.get_or_insert_default());
         }
         Ok(kubeconfig)
     }
 
     /// A fresh namespace whose `default` `ServiceAccount` exists; deleted when the value is dropped.
     pub async fn namespace(&self, prefix: &str) -> Result<Namespace<'_>, Error> {
-        let client = self.client().await?;
-        let object: NamespaceObject =
-            serde_json::from_value(json!({"metadata": {"generateName": format!("{prefix}-")}}))
-                .map_err(kube::Error::SerdeError)?;
-        let created = Api::<NamespaceObject>::all(client.clone())
-            .create(&PostParams::default(), &object)
-            .await?;
-        let namespace = Namespace {
-            cluster: self,
-            name: created.metadata.name.unwrap_or_default(),
-        };
-        let accounts: Api<ServiceAccount> = Api::namespaced(client, &namespace.name);
-        eventually("the ServiceAccount of a new namespace", 30, async || {
-            accounts.get_opt("default").await.ok().flatten()
-        })
-        .await?;
-        Ok(namespace)
+        Namespace::create(self, prefix).await
     }
 
-    /// The address under which the API server reaches a socket of this process that listens on it, for webhooks by URL.
+    /// The address under which the API server, and pods where there are any, reach a socket of this process that listens on it:
+    /// for webhooks by URL and for targets outside the cluster.
     pub fn host_address(&self) -> Result<IpAddr, Error> {
-        match &self.source {
-            Source::Own { .. } => Ok(Ipv4Addr::LOCALHOST.into()),
-            Source::Context(name) => Err(Error::Unsupported(format!(
-                "how the API server of context {name} reaches this machine is not known"
-            ))),
-        }
+        Ok(self.local()?.host_address.into())
     }
 
     /// The authority that signs for this cluster, for the certificates of webhooks.
     pub fn authority(&self) -> Result<&Authority, Error> {
-        match &self.source {
-            Source::Own { plane, .. } => Ok(&plane.authority),
-            Source::Context(name) => Err(Error::Unsupported(format!(
-                "the authority of context {name} is not ours"
-            ))),
-        }
+        Ok(&self.local()?.authority)
+    }
+
+    /// The audit log, one JSON object a line: who wrote what.
+    pub fn audit_log(&self) -> Result<PathBuf, Error> {
+        Ok(self.local()?.directory.join("audit.log"))
+    }
+
+    /// A program that the cluster was built with, such as `kubectl` or `helm`.
+    pub fn program(&self, name: &str) -> Result<PathBuf, Error> {
+        let tool = if name == "kubectl" {
+            "kubernetes"
+        } else {
+            name
+        };
+        Ok(Programs::locate(&[tool])?.path(name))
     }
 
     /// The API server's process, to pause or kill it; only of a cluster from [`TestCluster::own`].
     pub fn api_server(&self) -> Result<&Component, Error> {
-        match &self.source {
+        match &self.0 {
             Source::Own { plane, .. } => Ok(&plane.api_server),
-            Source::Context(name) => Err(Error::Unsupported(format!(
-                "the API server of {name} is not ours"
-            ))),
+            _ => Err(Error::Unsupported(
+                "the API server is not a child of this process".to_owned(),
+            )),
         }
     }
 
     /// Kills the API server, starts it again, and returns when it is ready.
     pub async fn restart_api_server(&self) -> Result<(), Error> {
-        self.api_server()?.restart()?;
-        match &self.source {
-            Source::Own { plane, .. } => plane.ready().await,
-            Source::Context(_) => Ok(()),
+        match &self.0 {
+            Source::Own { plane, .. } => {
+                plane.api_server.restart()?;
+                plane.ready().await
+            }
+            _ => self.restart_component("kube-apiserver").await,
         }
     }
 
-    /// The audit log, one JSON object a line: who wrote what.
-    pub fn audit_log(&self) -> Result<PathBuf, Error> {
-        match &self.source {
-            Source::Own { directory, .. } => Ok(directory.join("audit.log")),
+    /// Does something bad to the cluster that `cluster up` made, for at most `seconds`.
+    pub async fn fault(&self, fault: &Fault, seconds: u64) -> Result<ActiveFault, Error> {
+        let id = self
+            .command(format!("fault {seconds} {}", fault.to_line()))
+            .await?;
+        Ok(ActiveFault {
+            state: self.up()?.clone(),
+            id,
+        })
+    }
+
+    /// Kills a component, such as `node-1/kubelet`, for good. An enforcer, `node-1/kube-router`, comes back by itself.
+    pub async fn kill_component(&self, name: &str) -> Result<(), Error> {
+        self.command(format!("component kill {name}"))
+            .await
+            .map(drop)
+    }
+
+    /// Starts a component again, after killing it if it runs.
+    pub async fn restart_component(&self, name: &str) -> Result<(), Error> {
+        self.command(format!("component restart {name}"))
+            .await
+            .map(drop)
+    }
+
+    /// Ends a node as a power cut does. Nodes count from 1 and are called `node-1` and so on.
+    pub async fn kill_node(&self, number: u8) -> Result<(), Error> {
+        self.command(format!("node kill {number}")).await.map(drop)
+    }
+
+    /// Starts a node again, after killing it if it lives; returns when it is Ready. Its volumes are kept.
+    pub async fn restart_node(&self, number: u8) -> Result<(), Error> {
+        self.command(format!("node restart {number}"))
+            .await
+            .map(drop)
+    }
+
+    /// What `cluster status` prints.
+    pub async fn status(&self) -> Result<String, Error> {
+        self.command("status".to_owned()).await
+    }
+
+    /// Puts the images of an archive into every node. Gives one `NAME DIGEST` a line; pods may name them `NAME:TAG` or
+    /// `NAME@DIGEST`, with a pull policy other than Always.
+    pub async fn load(&self, archive: &Path) -> Result<String, Error> {
+        let state = self.up()?;
+        let mut loaded = String::new();
+        for number in 1..=state.description()?.nodes {
+            loaded = node::load(state, number, archive).await?;
+        }
+        Ok(loaded)
+    }
+
+    async fn command(&self, line: String) -> Result<String, Error> {
+        let state = self.up()?.clone();
+        let answer = tokio::task::spawn_blocking(move || request(&state, &line)).await;
+        answer.map_err(|error| Error::Program(error.to_string()))?
+    }
+
+    fn up(&self) -> Result<&State, Error> {
+        match &self.0 {
+            Source::Up { state, .. } => Ok(state),
+            _ => Err(Error::Unsupported(
+                "needs the cluster that `cluster up` makes".to_owned(),
+            )),
+        }
+    }
+
+    fn local(&self) -> Result<&Local, Error> {
+        match &self.0 {
+            Source::Own { local, .. } | Source::Up { local, .. } => Ok(local),
             Source::Context(name) => Err(Error::Unsupported(format!(
-                "the audit log of context {name} is not known"
+                "the cluster of context {name} is not on this machine"
             ))),
         }
     }
 
-    fn logs(&self) -> Vec<PathBuf> {
-        match &self.source {
+    /// The last lines of every component's log.
+    pub(crate) fn log_tails(&self) -> String {
+        match &self.0 {
             Source::Own { plane, .. } => {
-                let others = plane.others.iter().map(Component::log);
-                std::iter::once(plane.api_server.log())
-                    .chain(others)
-                    .map(Path::to_owned)
-                    .collect()
+                let all = std::iter::once(&plane.api_server).chain(&plane.others);
+                let tails =
+                    all.map(|one| format!("--- {}\n{}\n", one.name(), log_tail(one.log(), 10)));
+                tails.collect()
             }
-            Source::Context(_) => Vec::new(),
+            Source::Up { state, .. } => lifecycle::all_log_tails(state),
+            Source::Context(_) => String::new(),
         }
+    }
+}
+
+impl Local {
+    fn open(directory: PathBuf, server: String, host_address: Ipv4Addr) -> Result<Self, Error> {
+        let authority = Authority::open(&directory.join("pki"))?;
+        Ok(Self {
+            directory,
+            server,
+            authority,
+            host_address,
+        })
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("pki/admin.kubeconfig")
     }
 }
 
 /// A client for a kubeconfig, on the runtime it is made on.
 pub async fn client_from(kubeconfig: Kubeconfig) -> Result<Client, Error> {
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     Ok(Client::try_from(config)?)
 }
 
-fn parse(text: &str) -> Result<Kubeconfig, Error> {
-    Ok(Kubeconfig::from_yaml(text)?)
-}
-
-/// A namespace of one test. Dropping it asks for its deletion and does not wait; when the test panics it first prints what
-/// happened there.
+/// A fault that goes on until this is dropped, or its time is over.
 #[derive(Debug)]
-pub struct Namespace<'a> {
-    cluster: &'a TestCluster,
-    name: String,
+pub struct ActiveFault {
+    state: State,
+    id: String,
 }
 
-impl Namespace<'_> {
-    /// Its name: the prefix that was asked for and five random characters.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn end(&self, failed: bool) -> Result<(), Error> {
-        let client = self.cluster.client().await?;
-        if failed {
-            let limit = ListParams::default().limit(100);
-            for event in Api::<Event>::namespaced(client.clone(), &self.name)
-                .list(&limit)
-                .await?
-            {
-                let object = event.involved_object;
-                let text = |value: Option<String>| value.unwrap_or_default();
-                eprintln!(
-                    "event {} {} {}: {} {}",
-                    text(event.type_),
-                    text(object.kind),
-                    text(object.name),
-                    text(event.reason),
-                    text(event.message)
-                );
-            }
-        }
-        Api::<NamespaceObject>::all(client)
-            .delete(&self.name, &DeleteParams::default())
-            .await?;
-        Ok(())
-    }
-}
-
-impl Drop for Namespace<'_> {
+impl Drop for ActiveFault {
     fn drop(&mut self) {
-        let failed = std::thread::panicking();
-        if failed {
-            for log in self.cluster.logs() {
-                eprintln!("--- {}\n{}", log.display(), log_tail(&log, 10));
-            }
+        if let Err(error) = request(&self.state, &format!("undo {}", self.id)) {
+            eprintln!("fault {} ends only when its time is over: {error}", self.id);
         }
-        // Dropping happens on the test's runtime, which must not be blocked on; so a thread with one of its own.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                else {
-                    return;
-                };
-                let limit = std::time::Duration::from_secs(10);
-                let ended =
-                    runtime.block_on(async { tokio::time::timeout(limit, self.end(failed)).await });
-                if !matches!(ended, Ok(Ok(()))) {
-                    eprintln!("namespace {} was not deleted: {ended:?}", self.name);
-                }
-            });
-        });
-    }
-}
-
-/// Removes a directory when this process ends, however it ends: a shell waits for the end of a pipe that only we hold.
-#[derive(Debug)]
-struct DirectoryGuard(std::process::Child);
-
-impl DirectoryGuard {
-    fn new(directory: &Path) -> Result<Self, Error> {
-        // The programs that write there die in the same moment; a second attempt catches what they wrote last.
-        let script = r#"read -r _; rm -rf "$0" 2>/dev/null || { sleep 1; rm -rf "$0"; }"#;
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", script])
-            .arg(directory)
-            .stdin(Stdio::piped())
-            .process_group(0);
-        let shell = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Ok(Self(
-            shell.map_err(|error| Error::Program(format!("sh: {error}")))?,
-        ))
-    }
-}
-
-impl Drop for DirectoryGuard {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
     }
 }

@@ -37,6 +37,7 @@ mod error;
 mod faults;
 mod fixture;
 mod lifecycle;
+mod namespace;
 mod network;
 mod node;
 mod pki;
@@ -49,7 +50,8 @@ mod supervisor;
 pub use component::{Component, Paused};
 pub use error::Error;
 pub use faults::Fault;
-pub use fixture::{Namespace, Size, TestCluster, client_from};
+pub use fixture::{ActiveFault, Size, TestCluster, client_from};
+pub use namespace::Namespace;
 pub use pki::{Authority, Identity};
 
 /// Asks `probe` every 50 ms until it gives something, for at most `seconds`.

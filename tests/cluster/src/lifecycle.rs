@@ -157,7 +157,7 @@ pub(crate) fn all_log_tails(state: &State) -> String {
     logs.sort();
     let tails = logs
         .iter()
-        .map(|log| format!("--- {}\n{}\n", log.display(), log_tail(log, 10)));
+        .map(|log| format!("--- {}\n{}\n", log.display(), log_tail(log, 5)));
     tails.collect()
 }
 
@@ -174,7 +174,7 @@ async fn clean(state: &State) -> Result<(), Error> {
     .await?;
     if geteuid().is_root() {
         cgroup::remove_all().await?;
-        network::remove_all().await?;
+        network::remove_all(state).await?;
     }
     restore_sysctls(state);
     if state.directory().exists() {

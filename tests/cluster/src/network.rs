@@ -4,7 +4,11 @@
 use crate::Error;
 use crate::command::{run, run_lines};
 use crate::control_plane::SERVICE_RANGE;
-use crate::state::{HOST_ADDRESS, PREFIX, node_address, node_namespace, pod_range};
+use crate::pki::write_private;
+use crate::state::{HOST_ADDRESS, PREFIX, State, node_address, node_namespace, pod_range};
+
+const NAMESPACES: &str = "/run/netns";
+const NAMESPACES_OURS: &str = "netns-mount-is-ours";
 
 /// The bridge's namespace.
 fn fabric() -> String {
@@ -12,8 +16,12 @@ fn fabric() -> String {
 }
 
 /// The bridge, and this machine's link to it.
-pub(crate) async fn create() -> Result<(), Error> {
+pub(crate) async fn create(state: &State) -> Result<(), Error> {
     let fabric = fabric();
+    if !is_mounted(NAMESPACES) {
+        // `ip netns` mounts it; so it is ours to unmount.
+        write_private(&state.path(NAMESPACES_OURS), "")?;
+    }
     run_lines(
         "ip",
         &[
@@ -91,7 +99,7 @@ pub(crate) async fn route_services(node: u8) -> Result<(), Error> {
 }
 
 /// Removes everything that this module makes, whatever of it there is.
-pub(crate) async fn remove_all() -> Result<(), Error> {
+pub(crate) async fn remove_all(state: &State) -> Result<(), Error> {
     // Its routes go with it.
     if std::path::Path::new("/sys/class/net")
         .join(format!("{PREFIX}0"))
@@ -110,5 +118,20 @@ pub(crate) async fn remove_all() -> Result<(), Error> {
             run_lines("ip", &[format!("netns del {name}")]).await?;
         }
     }
+    if state.path(NAMESPACES_OURS).exists() && is_mounted(NAMESPACES) {
+        let others =
+            std::fs::read_dir(NAMESPACES).is_ok_and(|mut entries| entries.next().is_some());
+        if !others {
+            run(&["umount", NAMESPACES]).await?;
+            run(&["rmdir", NAMESPACES]).await?;
+        }
+    }
     Ok(())
+}
+
+fn is_mounted(path: &str) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .any(|line| line.split_whitespace().nth(4) == Some(path))
 }

@@ -36,7 +36,7 @@ pub(crate) async fn start(site: Arc<Site>) -> Result<(ControlPlane, Vec<Node>), 
     let logs = site.state.path("log");
     std::fs::create_dir_all(&logs).map_err(Error::file(&logs))?;
     if site.nodes > 0 {
-        network::create().await?;
+        network::create(&site.state).await?;
     }
     let mut starting = tokio::task::JoinSet::new();
     for number in 1..=site.nodes {

@@ -1,16 +1,20 @@
 //! The size `api`: what a test of admission, RBAC and garbage collection relies on.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "common/webhook.rs"]
+mod webhook;
+#[path = "common/webhook_server.rs"]
+mod webhook_server;
 
 use axiom_hive_testcluster::{Size, TestCluster, client_from, eventually};
 use base64::Engine;
-use common::{register_webhook, serve_webhook};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, Error};
 use serde_json::json;
+use webhook::register_webhook;
+use webhook_server::serve_webhook;
 
 async fn create(
     client: &Client,

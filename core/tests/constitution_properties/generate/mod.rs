@@ -212,6 +212,11 @@ pub(crate) fn any_constitution() -> impl Strategy<Value = Constitution> {
                     Containment::NoNetwork => EgressPolicy::default(),
                     _ => egress,
                 };
+                // Of the two ways out of this machine a constitution has one.
+                let mut runtime = runtime;
+                if !egress.allow.is_empty() {
+                    runtime.loopback_port = None;
+                }
                 Constitution {
                     meta,
                     policy,

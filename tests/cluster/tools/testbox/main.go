@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -19,7 +20,7 @@ const usage = `usage: testbox pause                        wait to be told to en
        testbox print TEXT                   print and end
        testbox serve PORT                   answer every HTTP request with the host's name
        testbox get HOST:PORT                print the answer to an HTTP request
-       testbox connect HOST:PORT N MS       N connection attempts, MS apart; print how many were let through
+       testbox connect HOST:PORT N MS       N connection attempts, MS apart; show each as + or -
        testbox append FILE TEXT             add a line, flush it, print the file
        testbox webhook PORT CERT KEY        refuse every object with the label refuse-me`
 
@@ -93,7 +94,7 @@ func pause(terminated <-chan os.Signal) {
 }
 
 func get(target string) error {
-	client := http.Client{Timeout: timeout}
+	client := http.Client{Timeout: 5 * timeout}
 	answer, err := client.Get("http://" + target + "/")
 	if err != nil {
 		return err
@@ -103,7 +104,8 @@ func get(target string) error {
 	return err
 }
 
-// connect prints `connected K of N`. Attempts do not wait for each other: a dropped packet must not hide the next ones.
+// connect prints a `+` for each attempt that got through and a `-` for each other, in the order in which they began.
+// Attempts do not wait for each other: a dropped packet must not hide the next ones.
 func connect(target, attempts, apart string) error {
 	count, err := strconv.Atoi(attempts)
 	if err != nil || count < 1 || count > 1000 {
@@ -113,24 +115,19 @@ func connect(target, attempts, apart string) error {
 	if err != nil || milliseconds < 0 || milliseconds > 10_000 {
 		return fmt.Errorf("MS must be 0 to 10000, not %q", apart)
 	}
-	results := make(chan bool, count)
-	for range count {
-		go func() {
-			connection, err := net.DialTimeout("tcp", target, timeout)
-			if err == nil {
+	results := []byte(strings.Repeat("-", count))
+	var attempted sync.WaitGroup
+	for i := range count {
+		attempted.Go(func() {
+			if connection, err := net.DialTimeout("tcp", target, timeout); err == nil {
 				connection.Close()
+				results[i] = '+'
 			}
-			results <- err == nil
-		}()
+		})
 		time.Sleep(time.Duration(milliseconds) * time.Millisecond)
 	}
-	connected := 0
-	for range count {
-		if <-results {
-			connected++
-		}
-	}
-	fmt.Printf("connected %d of %d\n", connected, count)
+	attempted.Wait()
+	fmt.Println(string(results))
 	return nil
 }
 

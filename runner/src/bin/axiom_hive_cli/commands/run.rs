@@ -1,10 +1,10 @@
 //! `run`: the main job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use axiom_hive_core::record::{
-    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Outcome, TaskRef,
+    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Decided, Outcome, TaskRef,
 };
 use axiom_hive_core::supervisor::{Prepared, Released};
 use axiom_hive_core::task::{ProcessProtocol, RuntimeSpec, TaskSpec};
@@ -296,6 +296,7 @@ fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) 
             vote.leader, vote.asked, vote.committed, vote.ratio
         ));
     }
+    lines.extend(failures(decided));
     if let Some(answer) = &decided.answer {
         let removed = answer.removed;
         lines.push(format!(
@@ -316,6 +317,17 @@ fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) 
     };
     lines.push(format!("record: index {}{earlier}", finished.index));
     lines
+}
+
+/// Which failures there were. What a runtime said of them is not shown unasked: nobody supervised it.
+fn failures(decided: &Decided) -> Option<String> {
+    let errors = decided.branches.iter().filter_map(|branch| branch.error);
+    let kinds: BTreeSet<String> = errors.map(|error| format!("{error:?}")).collect();
+    let kinds: Vec<String> = kinds.into_iter().collect();
+    let kinds = (!kinds.is_empty()).then(|| kinds.join(", "))?;
+    Some(format!(
+        "failed branches: {kinds} (AXIOM_HIVE_LOG=info says more)"
+    ))
 }
 
 fn to_json(finished: &Finished, outcome: &Outcome, exit: Exit) -> Value {

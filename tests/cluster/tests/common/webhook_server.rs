@@ -10,7 +10,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use kube::Client;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use rustls::pki_types::pem::PemObject;
@@ -64,38 +63,4 @@ async fn review(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::new(Full::from(
         serde_json::to_vec(&response.into_review()).unwrap(),
     )))
-}
-
-/// Registers the webhook for `ConfigMap`s of one namespace, in which it must be deleted with the returned name.
-pub(crate) async fn register_webhook(
-    client: &Client,
-    namespace: &str,
-    client_config: &serde_json::Value,
-) {
-    use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-    let owner = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(client.clone())
-        .get(namespace)
-        .await
-        .unwrap();
-    let configuration: ValidatingWebhookConfiguration = serde_json::from_value(serde_json::json!({
-        "metadata": {
-            "name": namespace,
-            // Goes with the namespace.
-            "ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner.metadata.uid}],
-        },
-        "webhooks": [{
-            "name": "refuse.test.axiom-hive.dev",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "timeoutSeconds": 5,
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
-            "clientConfig": client_config,
-        }],
-    }))
-    .unwrap();
-    kube::Api::all(client.clone())
-        .create(&kube::api::PostParams::default(), &configuration)
-        .await
-        .unwrap();
 }
