@@ -17,8 +17,9 @@ use axiom_hive_core::wire::{
     AppendEntry, AppendReply, AppendRequest, ErrorBody, ErrorCode, RECORDS_PATH, StoredRecord,
     StoredRecordError, TaskReply, constitution_path, payload_path, task_path,
 };
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Method, RequestBuilder, Response};
+use hyper::body::Bytes;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -101,15 +102,6 @@ pub enum ClientError {
     Other(&'static str),
 }
 
-/// What one request came to.
-enum Answer {
-    Here(Response),
-    /// Not there, which is an answer.
-    Nothing,
-    /// Perhaps later, and not before this pause if the service said so.
-    Later(String, Option<Duration>),
-}
-
 /// A record of the ledger, verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
@@ -143,10 +135,12 @@ impl LedgerClient {
         };
         let body = serde_json::to_vec(&request);
         let body = body.map_err(|error| ClientError::Malformed(error.to_string()))?;
-        let reply: AppendReply = self
-            .json(Method::POST, RECORDS_PATH, Some(body), deadline)
-            .await?
-            .ok_or_else(|| ClientError::Malformed("404 for an append".to_owned()))?;
+        let ask = Ask {
+            body: Some(body.into()),
+            ..Ask::get(RECORDS_PATH.to_owned(), MAX_REPLY_BYTES)
+        };
+        let reply: Option<AppendReply> = self.json(ask, deadline).await?;
+        let reply = reply.ok_or_else(|| ClientError::Malformed("404 for an append".to_owned()))?;
         let [result] = <[_; 1]>::try_from(reply.results)
             .map_err(|_| ClientError::Malformed("one result for one entry".to_owned()))?;
         let Proven { verified, receipt } = self.verify(&result.stored)?;
@@ -171,7 +165,8 @@ impl LedgerClient {
         let mut from = Some(0);
         while let Some(start) = from {
             let path = format!("{}?from={start}", task_path(uid));
-            let page: Option<TaskReply> = self.json(Method::GET, &path, None, deadline).await?;
+            let page: Option<TaskReply> =
+                self.json(Ask::get(path, MAX_REPLY_BYTES), deadline).await?;
             let page = page.ok_or_else(|| ClientError::Malformed("404 for a task".to_owned()))?;
             if page.next.is_some_and(|next| next <= start) {
                 return Err(ClientError::Malformed("pages that go on".to_owned()));
@@ -196,7 +191,8 @@ impl LedgerClient {
         deadline: Instant,
     ) -> Result<Option<Record>, ClientError> {
         let path = constitution_path(name, version);
-        let stored: Option<StoredRecord> = self.json(Method::GET, &path, None, deadline).await?;
+        let stored: Option<StoredRecord> =
+            self.json(Ask::get(path, MAX_REPLY_BYTES), deadline).await?;
         stored
             .map(|stored| Ok(self.verify(&stored)?.verified.record))
             .transpose()
@@ -208,17 +204,18 @@ impl LedgerClient {
         commitment: &Commitment,
         deadline: Instant,
     ) -> Result<Option<Payload>, ClientError> {
-        let path = payload_path(commitment);
-        let Some(mut response) = self.answer(Method::GET, &path, None, deadline).await? else {
+        let ask = Ask::get(payload_path(commitment), MAX_FILE_BYTES);
+        let Some(file) = self.answer(&ask, deadline).await? else {
             return Ok(None);
         };
-        let file = read(&mut response, MAX_FILE_BYTES, deadline).await?;
         let payload = Payload::decode(&file);
         let payload = payload.map_err(|error| ClientError::Malformed(error.to_string()))?;
         if payload.commitment() == *commitment {
             Ok(Some(payload))
         } else {
-            Err(ClientError::Other("the payload with the address that was asked for"))
+            Err(ClientError::Other(
+                "the payload with the address that was asked for",
+            ))
         }
     }
 
@@ -229,40 +226,29 @@ impl LedgerClient {
 
     async fn json<T: DeserializeOwned>(
         &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
+        ask: Ask,
         deadline: Instant,
     ) -> Result<Option<T>, ClientError> {
-        let Some(mut response) = self.answer(method, path, body, deadline).await? else {
+        let Some(body) = self.answer(&ask, deadline).await? else {
             return Ok(None);
         };
-        let body = read(&mut response, MAX_REPLY_BYTES, deadline).await?;
         let reply = serde_json::from_slice(&body);
         reply.map_err(|error| ClientError::Malformed(error.to_string()))
     }
 
     /// Asks until there is an answer that counts. `None`: it is not there, or no longer.
-    async fn answer(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-        deadline: Instant,
-    ) -> Result<Option<Response>, ClientError> {
+    async fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Option<Vec<u8>>, ClientError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let request = self.request(method.clone(), path, body.clone()).await?;
-            let asked = timeout_at(deadline, ask(request)).await;
-            let (why, at_least) = match asked {
-                Ok(answer) => match answer? {
-                    Answer::Here(response) => return Ok(Some(response)),
-                    Answer::Nothing => return Ok(None),
-                    Answer::Later(why, pause) => (why, pause.unwrap_or_default()),
-                },
-                Err(_) => return Err(ClientError::Deadline("it did not answer".to_owned())),
+            let request = self.request(ask).await?;
+            let answer = timeout_at(deadline, send(request, ask.max_reply_bytes)).await;
+            let answer = answer.map_err(|_| ClientError::Deadline("no reply".to_owned()))??;
+            let (why, at_least) = match answer {
+                Answer::Here(body) => return Ok(Some(body)),
+                Answer::Nothing => return Ok(None),
+                Answer::Later(why, at_least) => (why, at_least),
             };
-            tracing::info!(why, path, "the ledger is asked again");
+            tracing::info!(why, path = ask.path, "the ledger is asked again");
             let next = Instant::now() + pause.max(at_least).min(LONGEST_PAUSE);
             if next >= deadline {
                 return Err(ClientError::Deadline(why));
@@ -272,14 +258,16 @@ impl LedgerClient {
         }
     }
 
-    async fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<RequestBuilder, ClientError> {
-        let url = format!("{}{path}", self.endpoint.url.trim_end_matches('/'));
-        let mut request = self.http.request(method, url).timeout(REQUEST_TIMEOUT);
+    async fn request(&self, ask: &Ask) -> Result<RequestBuilder, ClientError> {
+        let url = format!("{}{}", self.endpoint.url.trim_end_matches('/'), ask.path);
+        let mut request = match &ask.body {
+            None => self.http.get(url),
+            Some(body) => {
+                let request = self.http.post(url).body(body.clone());
+                request.header(CONTENT_TYPE, "application/json")
+            }
+        };
+        request = request.timeout(REQUEST_TIMEOUT);
         if let Credential::Token(path) = &self.endpoint.credential {
             let token = tokio::fs::read_to_string(path).await;
             let token = token.map_err(|source| ClientError::Token {
@@ -288,61 +276,73 @@ impl LedgerClient {
             })?;
             request = request.bearer_auth(token.trim());
         }
-        Ok(match body {
-            Some(body) => request.header("content-type", "application/json").body(body),
-            None => request,
-        })
+        Ok(request)
     }
 }
 
-async fn ask(request: RequestBuilder) -> Result<Answer, ClientError> {
+/// One question, as often as it is asked.
+struct Ask {
+    path: String,
+    /// For an append.
+    body: Option<Bytes>,
+    max_reply_bytes: usize,
+}
+
+impl Ask {
+    fn get(path: String, max_reply_bytes: usize) -> Self {
+        Self {
+            path,
+            body: None,
+            max_reply_bytes,
+        }
+    }
+}
+
+/// What one request came to.
+enum Answer {
+    Here(Vec<u8>),
+    /// Not there, which is an answer.
+    Nothing,
+    /// Perhaps later, and not before this pause.
+    Later(String, Duration),
+}
+
+async fn send(request: RequestBuilder, max_reply_bytes: usize) -> Result<Answer, ClientError> {
+    let later = |error: &reqwest::Error| Ok(Answer::Later(cause(error), Duration::ZERO));
     let mut response = match request.send().await {
         Ok(response) => response,
         Err(error) if error.is_builder() => return Err(ClientError::Malformed(cause(&error))),
-        Err(error) => return Ok(Answer::Later(cause(&error), None)),
+        Err(error) => return later(&error),
     };
     let status = response.status();
-    if status.is_success() {
-        return Ok(Answer::Here(response));
-    }
     let retry = response.headers().get(RETRY_AFTER);
     let retry = retry.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-    let deadline = Instant::now() + REQUEST_TIMEOUT;
-    let body = read(&mut response, MAX_REPLY_BYTES, deadline).await?;
-    let Ok(ErrorBody { code, message }) = serde_json::from_slice(&body) else {
-        // Something in between, such as a proxy without a backend.
-        let why = format!("status {status}");
-        return if status.is_server_error() {
-            Ok(Answer::Later(why, None))
-        } else {
-            Err(ClientError::Malformed(why))
-        };
-    };
-    match code {
-        ErrorCode::NotFound | ErrorCode::Gone => Ok(Answer::Nothing),
-        _ if code.is_transient() => Ok(Answer::Later(message, retry.map(Duration::from_secs))),
-        _ => Err(ClientError::Refused { code, message }),
-    }
-}
-
-async fn read(
-    response: &mut Response,
-    max_bytes: usize,
-    deadline: Instant,
-) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
     loop {
-        let chunk = timeout_at(deadline, response.chunk()).await;
-        let chunk = chunk.map_err(|_| ClientError::Deadline("its reply broke off".to_owned()))?;
-        let chunk = chunk.map_err(|error| ClientError::Deadline(cause(&error)))?;
-        let Some(chunk) = chunk else {
-            return Ok(body);
-        };
-        if body.len() + chunk.len() > max_bytes {
-            let must = format!("a reply must be at most {max_bytes} bytes");
-            return Err(ClientError::Malformed(must));
+        match response.chunk().await {
+            // A reply that breaks off is no reply: the append is idempotent.
+            Err(error) => return later(&error),
+            Ok(None) => break,
+            Ok(Some(chunk)) if body.len() + chunk.len() > max_reply_bytes => {
+                let must = format!("a reply must be at most {max_reply_bytes} bytes");
+                return Err(ClientError::Malformed(must));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
         }
-        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok(Answer::Here(body));
+    }
+    let pause = Duration::from_secs(retry.unwrap_or(0));
+    match serde_json::from_slice(&body) {
+        Ok(ErrorBody { code, message }) => match code {
+            ErrorCode::NotFound | ErrorCode::Gone => Ok(Answer::Nothing),
+            _ if code.is_transient() => Ok(Answer::Later(message, pause)),
+            _ => Err(ClientError::Refused { code, message }),
+        },
+        // Something in between, such as a proxy without a backend.
+        Err(_) if status.is_server_error() => Ok(Answer::Later(format!("status {status}"), pause)),
+        Err(_) => Err(ClientError::Malformed(format!("status {status}"))),
     }
 }
 
