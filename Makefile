@@ -1,9 +1,9 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: demo test e2e soak bench lint generate tools help
+.PHONY: demo test e2e soak bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## the main job on a real small language model (DEMO_MODEL=markov: a tiny generator instead)
 	@sh tests/bootstrap.sh rust demo
@@ -24,6 +24,10 @@ soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 bench: ## speed of interceptor, append and verify, next to the bare operations
 	@sh tests/bootstrap.sh rust
 	@cargo run --release --locked --quiet -p axiom_hive_bench
+
+bench-ledger: ## the ledger under many callers: rate, latency, CPU, bytes, restart
+	@sh tests/bootstrap.sh rust
+	@cargo run --release --locked --quiet -p axiom_hive_bench -- ledger
 
 lint: ## formatting, clippy, licences, bans, sources
 	@sh tests/bootstrap.sh rust

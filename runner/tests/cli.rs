@@ -9,7 +9,7 @@ use common::Hive;
 fn a_prompt_is_answered_recorded_and_verified() {
     let hive = Hive::default();
     let ran = hive
-        .run(&["--runtime", "echo", "call 555-0199 or mail ann@example.org"])
+        .echo(&["call 555-0199 or mail ann@example.org"])
         .expect(0);
     assert!(!ran.stdout.contains("ann@example.org"), "{}", ran.stdout);
     assert!(ran.stdout.contains("[REDACTED:email]"), "{}", ran.stdout);
@@ -45,28 +45,11 @@ fn the_short_form_and_standard_input_are_the_same_as_run() {
 #[test]
 fn the_same_uid_returns_the_recorded_answer() {
     let hive = Hive::default();
-    let first = hive
-        .run(&[
-            "--runtime",
-            "echo",
-            "--task-uid",
-            "t-1",
-            "--output",
-            "json",
-            "hi",
-        ])
-        .expect(0);
-    let again = hive
-        .run(&[
-            "--runtime",
-            "echo",
-            "--task-uid",
-            "t-1",
-            "--output",
-            "json",
-            "hi",
-        ])
-        .expect(0);
+    let run = || {
+        hive.echo(&["--task-uid", "t-1", "--output", "json", "hi"])
+            .expect(0)
+    };
+    let (first, again) = (run(), run());
     assert_eq!(first.json()["answer"], "hi");
     assert_eq!(
         first.json()["ledger"]["index"],
@@ -74,7 +57,7 @@ fn the_same_uid_returns_the_recorded_answer() {
     );
     assert_eq!(again.json()["answer"], "hi");
     let other = hive
-        .run(&["--runtime", "echo", "--task-uid", "t-1", "another prompt"])
+        .echo(&["--task-uid", "t-1", "another prompt"])
         .expect(1);
     assert!(other.stderr.contains("t-1"), "{}", other.stderr);
 }
@@ -82,8 +65,8 @@ fn the_same_uid_returns_the_recorded_answer() {
 #[test]
 fn exit_1_for_wrong_input() {
     let hive = Hive::new("[supervisor]\nmax_prompt_bytes = 8\n");
-    hive.run(&["--runtime", "echo", "  "]).expect(1);
-    hive.run(&["--runtime", "echo", "nine bytes"]).expect(1);
+    hive.echo(&["  "]).expect(1);
+    hive.echo(&["nine bytes"]).expect(1);
     hive.run(&["--no-such-flag"]).expect(1);
     hive.run_with_stdin(&["--runtime", "echo"], &[0xff, 0xfe])
         .expect(1);
@@ -100,7 +83,7 @@ fn exit_2_for_a_wrong_constitution() {
         "constitution.toml",
         "[meta]\nname = \"t\"\nversion = \"1.0.0\"\n[supervisor]\nmax_branchs = 4\n",
     );
-    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(2);
+    let ran = hive.echo(&["hi"]).expect(2);
     assert!(
         ran.stderr.contains("constitution.toml:5:1"),
         "{}",
@@ -111,12 +94,12 @@ fn exit_2_for_a_wrong_constitution() {
 #[test]
 fn exit_2_when_a_version_comes_back_with_other_content() {
     let hive = Hive::default();
-    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    hive.echo(&["hi"]).expect(0);
     hive.write(
         "constitution.toml",
         "[meta]\nname = \"t\"\nversion = \"1.0.0\"\n[supervisor]\nmax_branches = 2\n",
     );
-    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(2);
+    let ran = hive.echo(&["hi"]).expect(2);
     assert!(
         ran.stderr.contains("raise [meta] version"),
         "{}",
@@ -156,9 +139,7 @@ fn exit_4_without_an_agreement_or_by_policy() {
         ])
         .expect(4);
     assert_eq!(ran.stdout, "");
-    let policy = hive
-        .run(&["--runtime", "echo", "this is plan nine"])
-        .expect(4);
+    let policy = hive.echo(&["this is plan nine"]).expect(4);
     assert_eq!(policy.stdout, "");
     hive.verify().expect(0);
 }
@@ -166,7 +147,7 @@ fn exit_4_without_an_agreement_or_by_policy() {
 #[test]
 fn exit_5_when_the_ledger_is_damaged() {
     let hive = Hive::default();
-    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    hive.echo(&["hi"]).expect(0);
     let files: Vec<_> = walk(&hive.ledger());
     let log = files
         .iter()
@@ -176,7 +157,7 @@ fn exit_5_when_the_ledger_is_damaged() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(log, bytes).unwrap();
-    let ran = hive.run(&["--runtime", "echo", "hi"]).expect(5);
+    let ran = hive.echo(&["hi"]).expect(5);
     assert_eq!(ran.stdout, "");
     hive.verify().expect(7);
 }
@@ -184,7 +165,7 @@ fn exit_5_when_the_ledger_is_damaged() {
 #[test]
 fn exit_7_without_a_key_or_pin() {
     let hive = Hive::default();
-    hive.run(&["--runtime", "echo", "hi"]).expect(0);
+    hive.echo(&["hi"]).expect(0);
     let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
     std::fs::remove_dir_all(hive.path("state")).unwrap();
     let ran = hive.verify().expect(7);
@@ -202,8 +183,7 @@ fn exit_7_without_a_key_or_pin() {
 fn a_receipt_is_verified_offline_and_notices_another_answer() {
     let hive = Hive::default();
     let receipt = hive.path("r.tlog-proof").display().to_string();
-    hive.run(&["--runtime", "echo", "--receipt", &receipt, "hello"])
-        .expect(0);
+    hive.echo(&["--receipt", &receipt, "hello"]).expect(0);
     let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
     std::fs::remove_dir_all(hive.ledger()).unwrap();
     let opening = format!("{receipt}.opening");
@@ -236,11 +216,10 @@ fn a_receipt_is_verified_offline_and_notices_another_answer() {
 #[test]
 fn every_record_replays() {
     let hive = Hive::default();
-    hive.run(&["--runtime", "echo", "mail ann@example.org"])
-        .expect(0);
+    hive.echo(&["mail ann@example.org"]).expect(0);
     hive.run(&["--runtime", "process", "--command", "/bin/false", "hi"])
         .expect(3);
-    hive.run(&["--runtime", "echo", " "]).expect(1);
+    hive.echo(&[" "]).expect(1);
     // 0 is the constitution; then intent and terminal alternate.
     for index in ["2", "4", "6"] {
         hive.cli(&["replay", "ledger", index]).expect(0);
@@ -250,7 +229,7 @@ fn every_record_replays() {
 #[test]
 fn a_prompt_that_is_not_kept_is_accounted_for() {
     let hive = Hive::new("[ledger]\nkeep_prompt = false\n");
-    hive.run(&["--runtime", "echo", "hello"]).expect(0);
+    hive.echo(&["hello"]).expect(0);
     let verified = hive.verify().expect(0);
     let counts = "8 kept, 0 erased, 1 not kept, 0 lost";
     assert!(verified.stdout.contains(counts), "{}", verified.stdout);
@@ -358,8 +337,7 @@ fn exit_70_for_a_bug() {
 fn a_record_names_its_policy_and_holds_no_text() {
     let hive = Hive::default();
     let prompt = "zebra crossing ann@example.org quagga";
-    hive.run(&["--runtime", "echo", "--receipt", "r.tlog-proof", prompt])
-        .expect(0);
+    hive.echo(&["--receipt", "r.tlog-proof", prompt]).expect(0);
     let shown = hive
         .cli(&["ledger", "show", "ledger", "2", "--output", "json"])
         .expect(0)
@@ -418,8 +396,7 @@ fn the_next_run_closes_what_a_dead_one_left() {
             .stdout
             .contains("unfinished: task dead")
     );
-    hive.run(&["--runtime", "echo", "--task-uid", "alive", "hi"])
-        .expect(0);
+    hive.echo(&["--task-uid", "alive", "hi"]).expect(0);
     let list = hive.cli(&["ledger", "list", "ledger"]).expect(0).stdout;
     let closed = list
         .lines()
@@ -431,8 +408,6 @@ fn the_next_run_closes_what_a_dead_one_left() {
     );
     assert!(!hive.verify().expect(0).stdout.contains("unfinished"));
     // The closed task stays closed.
-    let again = hive
-        .run(&["--runtime", "echo", "--task-uid", "dead", "hi"])
-        .expect(3);
+    let again = hive.echo(&["--task-uid", "dead", "hi"]).expect(3);
     assert_eq!(again.stdout, "");
 }

@@ -1,8 +1,8 @@
 //! The folded view of one character: what rules match on. Catalogue 1.
 //!
 //! Folding looks at one character alone and gives one byte, or nothing for a character that a reader
-//! does not see. ASCII stands for itself. A released table never changes; a better one is a new
-//! catalogue.
+//! does not see. What can be seen of ASCII stands for itself. A released table never changes; a better
+//! one is a new catalogue.
 
 /// A letter or digit of another script: part of a word.
 pub(super) const OTHER_LETTER: u8 = 0x80;
@@ -40,7 +40,13 @@ pub(super) fn is_reserved(byte: u8) -> bool {
     matches!(byte, b'[' | b']' | b'*')
 }
 
-/// The folded byte of a character that is not ASCII; `None` for one that is dropped.
+/// Whether a byte is a character of ASCII that stands for itself: not a control character, but for
+/// tab, line feed and carriage return.
+pub(super) fn stands_for_itself(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')
+}
+
+/// The folded byte of a character that does not stand for itself; `None` for one that is dropped.
 pub(super) fn fold(c: char) -> Option<u8> {
     if is_dropped(c) {
         return None;
@@ -52,7 +58,7 @@ pub(super) fn fold(c: char) -> Option<u8> {
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => {
             b' '
         }
-        '\u{85}' | '\u{2028}' | '\u{2029}' => b'\n',
+        '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => b'\n',
         '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => b'-',
         '\u{2024}' | '\u{3002}' | '\u{fe52}' | '\u{ff61}' => b'.',
         '\u{fe6b}' => b'@',
@@ -72,11 +78,12 @@ pub(super) fn fold(c: char) -> Option<u8> {
     Some(folded)
 }
 
-/// Characters that a reader does not see, or sees as part of the one before: zero-width and bidi
-/// controls, soft hyphen, variation selectors, tags, combining marks.
+/// Characters that a reader does not see, or sees as part of the one before: control characters,
+/// zero-width and bidi controls, soft hyphen, variation selectors, tags, combining marks.
 fn is_dropped(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{61c}' | '\u{115f}'..='\u{1160}'
+        '\0'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}'
+        | '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{61c}' | '\u{115f}'..='\u{1160}'
         | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{1ab0}'..='\u{1aff}'
         | '\u{1dc0}'..='\u{1dff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{20d0}'..='\u{20ff}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'

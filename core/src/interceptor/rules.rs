@@ -188,6 +188,14 @@ impl RuleSet {
         }
     }
 
+    /// Rules whose budget does not grow with the text. No text spends the real one: it covers the
+    /// worst that a byte can cost, and only shows what happens should that be wrong.
+    #[cfg(test)]
+    pub(crate) fn on_a_fixed_budget(mut self) -> Self {
+        self.steps_per_byte = 0;
+        self
+    }
+
     /// Rules in force, in the order of their ids.
     #[must_use]
     pub fn rules(&self) -> &[RuleInfo] {

@@ -458,12 +458,11 @@ mod tests {
     /// The budget covers what any text costs; a smaller one shows that it fails closed.
     #[test]
     fn a_spent_budget_withholds_the_text() {
-        let mut rules =
-            RuleSet::compile(&Policy::default(), &InterceptorPolicy::default(), 1).unwrap();
+        let rules = RuleSet::compile(&Policy::default(), &InterceptorPolicy::default(), 1).unwrap();
         let text = "1-2 ".repeat(BASE_STEPS as usize);
         let whole = intercept(&rules, &HashKey([0; 32]), text.as_bytes());
         assert_eq!(whole.report.verdict, Verdict::Passed);
-        rules.steps_per_byte = 0;
+        let rules = rules.on_a_fixed_budget();
         let spent = intercept(&rules, &HashKey([0; 32]), text.as_bytes());
         assert_eq!(spent.report.verdict, Verdict::BudgetSpent);
         assert!(whole.text.starts_with(&spent.text) && spent.text.len() < whole.text.len());

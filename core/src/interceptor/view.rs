@@ -4,7 +4,7 @@
 //! one for each maximal subpart (Unicode 16, section 3.9), as `String::from_utf8_lossy` does. A run
 //! of more than [`MAX_DROPPED_RUN`] characters that have no folded byte is cut.
 
-use super::fold::{OTHER_SYMBOL, fold};
+use super::fold::{OTHER_SYMBOL, fold, stands_for_itself};
 
 /// Of a run of invisible characters, so many are kept.
 pub(super) const MAX_DROPPED_RUN: u32 = 8;
@@ -155,14 +155,15 @@ impl View {
     fn append(&mut self, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            // One fast check for the common case, before the search byte by byte.
-            let ascii = if rest.is_ascii() {
+            // One check without an early end, of many bytes at a time, before the search byte by byte.
+            let is_plain = rest.bytes().fold(true, |all, b| all & stands_for_itself(b));
+            let plain = if is_plain {
                 rest.len()
             } else {
-                rest.bytes().take_while(u8::is_ascii).count()
+                rest.bytes().take_while(|b| stands_for_itself(*b)).count()
             };
-            let (head, tail) = rest.split_at(ascii);
-            self.append_ascii(head.as_bytes());
+            let (head, tail) = rest.split_at(plain);
+            self.append_plain(head.as_bytes());
             rest = tail;
             if let Some(c) = rest.chars().next() {
                 self.append_other(c);
@@ -171,7 +172,7 @@ impl View {
         }
     }
 
-    fn append_ascii(&mut self, bytes: &[u8]) {
+    fn append_plain(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }

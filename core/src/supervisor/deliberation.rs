@@ -316,3 +316,64 @@ impl<'p> Deliberation<'p> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::constitution::Constitution;
+    use crate::interceptor::HashKey;
+    use crate::record::{Salts, TaskRef};
+    use crate::task::{RuntimeSpec, TaskSpec};
+
+    const POLICY: &str = r#"
+        meta = { name = "test", version = "1.0.0" }
+        [[interceptor.terms]]
+        id = "forbidden"
+        terms = ["zebra"]
+        action = "withhold"
+    "#;
+
+    /// What is decided on these texts when filtering a long one costs more steps than there are.
+    fn decide(texts: [&str; 4]) -> Verdict {
+        let constitution = Constitution::parse("test.toml", POLICY).unwrap();
+        let mut prepared = Prepared::new(constitution).unwrap();
+        prepared.rules = prepared.rules.on_a_fixed_budget();
+        let task = Task {
+            spec: TaskSpec {
+                prompt: "Where?".to_owned(),
+                prompt_from: None,
+                runtime: RuntimeSpec::Echo,
+                branches: None,
+            },
+            reference: TaskRef {
+                uid: "task-1".to_owned(),
+                attempt: 0,
+            },
+            salts: Salts::Seed([7; 32]),
+            hash_key: HashKey([9; 32]),
+        };
+        let mut deliberation = Deliberation::new(&prepared, &task).unwrap();
+        for text in texts {
+            let result = BranchResult::Text(text.to_owned());
+            deliberation.commit(result).unwrap();
+        }
+        deliberation.conclude(None).unwrap()
+    }
+
+    #[test]
+    fn a_spent_budget_blocks_a_branch_and_is_named_when_it_blocks_all() {
+        let long = "1-2 ".repeat(8_000);
+        let spent = decide([&long; 4]);
+        assert_eq!(spent.decided.reason, Reason::BudgetSpent);
+        assert!(spent.answer.is_none() && spent.decided.answer.is_none());
+        let is_blocked = |branch: &BranchRecord| branch.result == BranchResultKind::Blocked;
+        assert!(spent.decided.branches.iter().all(is_blocked));
+
+        let mixed = decide([&long, "a zebra", &long, &long]);
+        assert_eq!(mixed.decided.reason, Reason::PolicyWithheld);
+        let outvoted = decide(["Paris", &long, "Paris", "Paris"]);
+        assert_eq!(outvoted.decided.reason, Reason::Agreed);
+    }
+}

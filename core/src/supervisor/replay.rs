@@ -6,7 +6,7 @@ use crate::constitution::Constitution;
 use crate::interceptor::HashKey;
 use crate::record::{
     Body, BranchRecord, BranchResultKind, Commitment, Decided, Label, MissingSalt, Observed,
-    Outcome, Payload, Reason, Record, Salt, Salts, StopEvent,
+    Outcome, Payload, Reason, Record, Salt, Salts, StopEvent, TaskRef,
 };
 use crate::task::TaskSpec;
 
@@ -104,22 +104,41 @@ pub fn replay(
 }
 
 fn check_intent(intent: &Record, outcome: &Outcome) -> Result<(), ReplayError> {
+    let decided = &outcome.decided;
+    let is_same = undecided(intent).is_some_and(|(task, bare)| {
+        *task == outcome.task
+            && bare.constitution == decided.constitution
+            && bare.spec == decided.spec
+            && bare.runtime == decided.runtime
+    });
+    is_same.then_some(()).ok_or(ReplayError::OtherIntent)
+}
+
+/// What an intent alone decides: that nothing was.
+fn undecided(intent: &Record) -> Option<(&TaskRef, Decided)> {
     let Body::Intent {
         task,
         constitution,
         spec,
         runtime,
+        prompt,
         ..
     } = &intent.body
     else {
-        return Err(ReplayError::OtherIntent);
+        return None;
     };
-    let decided = &outcome.decided;
-    let is_same = *task == outcome.task
-        && *constitution == decided.constitution
-        && *spec == decided.spec
-        && *runtime == decided.runtime;
-    is_same.then_some(()).ok_or(ReplayError::OtherIntent)
+    let decided = Decided {
+        constitution: constitution.clone(),
+        spec: *spec,
+        runtime: runtime.clone(),
+        prompt: *prompt,
+        prompt_findings: None,
+        reason: Reason::Interrupted,
+        branches: Vec::new(),
+        vote: None,
+        answer: None,
+    };
+    Some((task, decided))
 }
 
 struct Found<'a, F> {
@@ -198,29 +217,8 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
 /// `intent` is no intent.
 #[must_use]
 pub fn interrupted(intent: &Record, mut observed: Observed) -> Option<Record> {
-    let Body::Intent {
-        task,
-        constitution,
-        spec,
-        runtime,
-        prompt,
-        ..
-    } = &intent.body
-    else {
-        return None;
-    };
+    let (task, decided) = undecided(intent)?;
     observed.stopped_by = Some(StopEvent::Interrupted);
-    let decided = Decided {
-        constitution: constitution.clone(),
-        spec: *spec,
-        runtime: runtime.clone(),
-        prompt: *prompt,
-        prompt_findings: None,
-        reason: Reason::Interrupted,
-        branches: Vec::new(),
-        vote: None,
-        answer: None,
-    };
     Some(Record::new(Body::Failed(Outcome {
         task: task.clone(),
         decided,

@@ -7,8 +7,9 @@ use axiom_hive_core::constitution::Constitution;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::interceptor::HashKey;
 use axiom_hive_core::record::{
-    Body, BuildRef, Commitment, ContainmentLevel, ContainmentRecord, ContainmentRequest,
-    ObservedIntent, Payload, Record, Salts, Slot, TaskRef,
+    AnswerSource, Body, BranchResultKind, BuildRef, Commitment, ContainmentLevel,
+    ContainmentRecord, ContainmentRequest, ObservedIntent, Payload, Reason, Record, Salts, Slot,
+    TaskRef,
 };
 use axiom_hive_core::supervisor::{
     Acknowledged, BranchResult, Command, Done, Entry, Event, IntentBy, ObservedParts, OutOfTurn,
@@ -276,4 +277,23 @@ pub(crate) fn run(
 pub(crate) fn texts(texts: &[&str]) -> Vec<BranchResult> {
     let text = |text: &&str| BranchResult::Text((*text).to_owned());
     texts.iter().map(text).collect()
+}
+
+pub(crate) fn reason(done: &Done) -> Reason {
+    done.record.outcome().unwrap().decided.reason
+}
+
+pub(crate) fn released(done: &Done) -> Option<(&str, AnswerSource)> {
+    done.released
+        .as_ref()
+        .map(|text| (text.text(), text.source()))
+}
+
+pub(crate) fn kinds(done: &Done) -> Vec<BranchResultKind> {
+    let decided = &done.record.outcome().unwrap().decided;
+    decided
+        .branches
+        .iter()
+        .map(|branch| branch.result)
+        .collect()
 }

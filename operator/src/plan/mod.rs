@@ -1,6 +1,11 @@
 //! Pure: from what is there to what shall be there. Nothing here knows a client, a clock or a socket.
 
+pub mod image;
 pub mod isolation;
 pub mod network;
 pub mod pod;
+pub mod quantity;
+pub mod reach;
+pub mod resolve;
 pub mod resources;
+pub mod validate;

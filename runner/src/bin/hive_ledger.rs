@@ -1,5 +1,5 @@
 //! The ledger service: one ledger on one volume, over HTTPS. `docs/LEDGER-API.md` says what it
-//! answers, `docs/OPERATIONS.md` how it is run.
+//! answers, `axiom_hive_runner::ledger_service::Config` what its settings file holds.
 
 use std::fmt::Display;
 use std::io::Write as _;

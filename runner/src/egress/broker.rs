@@ -35,6 +35,8 @@ pub const MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// How long a request's head, a look-up and a connection may take, each.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -101,8 +103,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, or a caller that is gone already: both pass.
-            tokio::task::yield_now().await;
+            // Out of descriptors, or a caller that is gone already: both pass, the first in its time.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let shared = Arc::clone(&shared);

@@ -12,7 +12,7 @@ use axiom_hive_core::tlog::SigningKey;
 use super::crash::{CrashPoint, reach, reach_after};
 use super::error::{LedgerError, Problem, Problems};
 use super::group::{Fate, Group, Prepared, check_constitution, constitution_of, constitution_slot};
-use super::head::{Head, Slots};
+use super::head::{Head, SignedHead, Slots};
 use super::keys::KeyStore;
 use super::log::{OpenIntent, Place, SEGMENT_BYTES, Segment};
 use super::open::new_segment;
@@ -32,6 +32,8 @@ pub struct Ledger {
     pub(super) pin: Slots,
     pub(super) state: State,
     pub(super) repaired: Vec<Problem>,
+    /// Entries up to which every full tile is written.
+    pub(super) derived: u64,
     /// By slot: where lately used constitutions are recorded, and their digests.
     pub(super) constitutions: HashMap<String, (u64, Digest)>,
     pub(super) _locks: Vec<Lock>,
@@ -63,6 +65,16 @@ pub struct Appended {
     pub existing: bool,
 }
 
+/// An append that is durable, or was before, and lacks only its receipt.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub index: u64,
+    /// The head that the receipt is under.
+    pub signed: Arc<SignedHead>,
+    /// The record and its canonical bytes; `None` when the slot was filled before.
+    pub own: Option<(Record, Vec<u8>)>,
+}
+
 impl Ledger {
     /// Everything that can be read.
     #[must_use]
@@ -76,6 +88,14 @@ impl Ledger {
         match &self.state {
             State::ReadOnly(reasons) => reasons,
             _ => &[],
+        }
+    }
+
+    /// Whether something may be appended; else why not.
+    pub fn writable(&self) -> Result<(), LedgerError> {
+        match &self.state {
+            State::Writable(_) => Ok(()),
+            _ => Err(self.refusal()),
         }
     }
 
@@ -120,10 +140,8 @@ impl Ledger {
     ) -> Result<Appended, LedgerError> {
         let prepared = Prepared::new(record.clone(), payloads);
         let replies = self.append_prepared([prepared]);
-        replies
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| Err(self.refusal()))
+        let reply = replies.into_iter().next();
+        reply.unwrap_or_else(|| Err(self.refusal()))
     }
 
     /// Appends several, in this order, with one write, one sync and one signature for each group of
@@ -136,25 +154,41 @@ impl Ledger {
         self.append_prepared(entries.iter().map(prepare))
     }
 
-    /// The same for entries that are prepared elsewhere.
-    pub(super) fn append_prepared(
+    fn append_prepared(
         &mut self,
         entries: impl IntoIterator<Item = Result<Prepared, LedgerError>>,
     ) -> Vec<Result<Appended, LedgerError>> {
-        let mut replies = Vec::new();
+        let settled = self.settle(entries);
+        match tiles::write_new(&self.view, self.derived) {
+            Ok(size) => self.derived = size,
+            // Derived data: it is tried again after the next append, and on the next open.
+            Err(error) => tracing::warn!(%error, "a full tile could not be written"),
+        }
+        reach(CrashPoint::BeforeReply);
+        let replies = settled.into_iter();
+        let replies = replies.map(|settled| settled.and_then(|s| self.view.appended(s)));
+        replies.collect()
+    }
+
+    /// Makes entries durable, without their receipts: group by group, each with one sync.
+    pub(super) fn settle(
+        &mut self,
+        entries: impl IntoIterator<Item = Result<Prepared, LedgerError>>,
+    ) -> Vec<Result<Settled, LedgerError>> {
+        let mut settled = Vec::new();
         let mut fates = Vec::new();
         let mut group = Group::new(self.view.size());
         for entry in entries {
             let length = entry.as_ref().map_or(0, Prepared::frame_bytes);
             if !group.has_room(length) {
-                self.commit(group, std::mem::take(&mut fates), &mut replies);
+                settled.extend(self.commit(group, std::mem::take(&mut fates)));
                 group = Group::new(self.view.size());
             }
             let fate = entry.and_then(|entry| self.admit(&mut group, entry));
             fates.push(fate.unwrap_or_else(Fate::Refused));
         }
-        self.commit(group, fates, &mut replies);
-        replies
+        settled.extend(self.commit(group, fates));
+        settled
     }
 
     /// Records the first use of a constitution, or confirms that a recorded one is unchanged.
@@ -184,15 +218,13 @@ impl Ledger {
 
     /// Checks an entry against the log and what the group holds already.
     fn admit(&mut self, group: &mut Group, entry: Prepared) -> Result<Fate, LedgerError> {
-        if !matches!(self.state, State::Writable(_)) {
-            return Err(self.refusal());
-        }
+        self.writable()?;
         if let Some(used) = constitution_of(&entry.record) {
             let recorded = self.recorded_constitution(group, used)?;
             check_constitution(&entry.record, used, recorded)?;
         }
         let filled = entry.slot.as_ref().and_then(|slot| {
-            let in_log = self.view.log.find(slot);
+            let in_log = self.view.log().find(slot);
             in_log.or_else(|| group.find(slot))
         });
         Ok(match filled {
@@ -211,7 +243,7 @@ impl Ledger {
         if let Some(known) = self.constitutions.get(&slot) {
             return Ok(Some(*known));
         }
-        let in_log = self.view.log.find(&slot);
+        let in_log = self.view.log().find(&slot);
         let Some(index) = in_log.or_else(|| group.find(&slot)) else {
             return Ok(None);
         };
@@ -233,91 +265,52 @@ impl Ledger {
         Ok(Some(known))
     }
 
-    /// Writes the group, and replies to every entry in its order.
-    fn commit(
-        &mut self,
-        group: Group,
-        fates: Vec<Fate>,
-        replies: &mut Vec<Result<Appended, LedgerError>>,
-    ) {
+    /// Writes the group, and says of every entry in its order what became of it.
+    fn commit(&mut self, group: Group, fates: Vec<Fate>) -> Vec<Result<Settled, LedgerError>> {
         let first = group.first;
         let written = if group.frames.is_empty() {
             Ok(())
         } else {
-            let written = self.write(&group);
-            reach(CrashPoint::BeforeReply);
-            written
+            self.write(&group)
+        };
+        let signed = self.view.log().head.clone();
+        let settle = |index, own| {
+            let signed = signed.clone().ok_or_else(|| self.refusal())?;
+            Ok(Settled { index, signed, own })
         };
         let mut frames = (first..).zip(group.frames);
-        // By number in the group: where in `replies` its reply stands.
-        let mut numbers = Vec::with_capacity(frames.size_hint().0);
-        for fate in fates {
-            let reply = match (fate, &written) {
-                (Fate::Refused(error), _) => Err(error),
-                (Fate::Existing(index), _) if index < first => self.existing(index),
-                (_, Err(error)) => Err(error.shared()),
-                (Fate::Existing(index), Ok(())) => {
-                    let at: Option<&usize> = numbers.get((index - first) as usize);
-                    match at.and_then(|at| replies.get(*at)) {
-                        Some(Ok(same)) => Ok(Appended {
-                            existing: true,
-                            ..same.clone()
-                        }),
-                        _ => self.existing(index),
-                    }
-                }
-                (Fate::New, Ok(())) => {
-                    numbers.push(replies.len());
-                    let next = frames.next();
-                    next.map_or_else(
-                        || Err(self.refusal()),
-                        |(index, frame)| self.appended(index, frame),
-                    )
-                }
-            };
-            replies.push(reply);
+        let replies = fates.into_iter().map(|fate| match (fate, &written) {
+            (Fate::Refused(error), _) => Err(error),
+            (Fate::Existing(index), Err(_)) if index < first => settle(index, None),
+            (_, Err(error)) => Err(error.shared()),
+            (Fate::Existing(index), Ok(())) => settle(index, None),
+            (Fate::New, Ok(())) => match frames.next() {
+                Some((index, frame)) => settle(index, Some((frame.record, frame.entry))),
+                None => Err(self.refusal()),
+            },
+        });
+        replies.collect()
+    }
+
+    /// Begins a new segment when the last one is long enough; the one to write to.
+    fn rotate(&mut self) -> Result<(usize, Segment), LedgerError> {
+        let log = self.view.log();
+        let number = log.segments.len() - 1;
+        let last = log.segments[number].clone();
+        let (size, vkey) = (log.size(), log.key.to_string());
+        drop(log);
+        if last.length < SEGMENT_BYTES {
+            return Ok((number, last));
         }
-    }
-
-    /// The reply to an entry that was just written.
-    fn appended(&self, index: u64, frame: Prepared) -> Result<Appended, LedgerError> {
-        Ok(Appended {
-            index,
-            record: frame.record,
-            receipt: self.view.receipt_of(frame.entry, index)?,
-            existing: false,
-        })
-    }
-
-    /// The reply to an entry whose slot was filled before.
-    fn existing(&self, index: u64) -> Result<Appended, LedgerError> {
-        Ok(Appended {
-            index,
-            record: self.record(index)?,
-            receipt: self.view.receipt(index)?,
-            existing: true,
-        })
-    }
-
-    /// Begins a new segment when the last one is long enough.
-    fn rotate(&mut self) -> Result<(), LedgerError> {
-        let log = &mut self.view.log;
-        if log
-            .segments
-            .last()
-            .is_some_and(|last| last.length < SEGMENT_BYTES)
-        {
-            return Ok(());
-        }
-        let vkey = log.key.to_string();
-        let (path, header, length) = new_segment(&*self.view.storage, log.size(), &vkey)?;
+        let (path, header, length) = new_segment(&*self.view.storage, size, &vkey)?;
         reach(CrashPoint::Rotated);
-        log.segments.push(Segment {
-            path,
+        let segment = Segment {
+            path: Arc::from(path),
             salt: header.salt,
             length,
-        });
-        Ok(())
+        };
+        self.view.log_mut().segments.push(segment.clone());
+        Ok((number + 1, segment))
     }
 
     /// Signs, writes and syncs a group, then releases its head.
@@ -326,43 +319,28 @@ impl Ledger {
             return Err(self.refusal());
         };
         let key = Arc::clone(key);
-        self.rotate()?;
-        for frame in &group.frames {
-            self.view.log.tree.push(frame.leaf);
-        }
-        let written = self.write_signed(group, &key);
-        if written.is_err() {
-            self.view.log.tree.truncate(group.first);
-        }
-        self.release(written?)
-    }
-
-    /// Writes the group under the head of the tree, which holds the group already.
-    fn write_signed(&mut self, group: &Group, key: &SigningKey) -> Result<Head, LedgerError> {
-        let log = &self.view.log;
-        let head = Head::sign(log.tree.size(), log.tree.root(), key);
+        let (number, segment) = self.rotate()?;
+        let leaves = group.frames.iter().map(|frame| frame.leaf);
+        let growth = self.view.log().tree.grow(leaves);
+        let head = Head::sign(growth.size(), growth.root(), &key);
         let head = head.ok_or(LedgerError::TooLarge {
             must: "an index below 2^63 - 1",
         })?;
         reach(CrashPoint::Signed);
-        let number = log.segments.len() - 1;
-        let segment = log.segments[number].clone();
         let (bytes, lengths) = group.encode(segment.salt, &head.signature);
         self.write_frames(&segment, &bytes)?;
-        let log = &mut self.view.log;
-        let mut offset = segment.length;
-        for (frame, length) in group.frames.iter().zip(lengths) {
-            let place = Place {
-                segment: number as u32,
-                length,
-                offset,
-            };
-            offset += u64::from(length);
+        self.release(head)?;
+        // Only now does anybody see the group.
+        let signed = Arc::new(SignedHead::new(head, key.verifying_key()));
+        let places = places(number, segment.length, &lengths);
+        let mut log = self.view.log_mut();
+        log.tree.take(growth);
+        for (frame, place) in group.frames.iter().zip(places) {
             log.push(place, &frame.record, &frame.commitments);
         }
-        log.segments[number].length = offset;
-        log.head = Some(head);
-        Ok(head)
+        log.segments[number].length += bytes.len() as u64;
+        log.head = Some(signed);
+        Ok(())
     }
 
     /// Writes the frames at the end of the segment and makes them durable.
@@ -394,7 +372,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// From here on the tree is released: head and pin first, then derived tiles.
+    /// Writes down that the tree is released: head and pin.
     fn release(&mut self, head: Head) -> Result<(), LedgerError> {
         if let Err(error) = self.heads.write(&*self.view.storage, head) {
             return Err(self.poison(&error));
@@ -404,10 +382,6 @@ impl Ledger {
             return Err(self.poison(&error));
         }
         reach(CrashPoint::Pinned);
-        // Derived data: what cannot be written now is written by the next open.
-        if let Err(error) = tiles::write_completed(&self.view) {
-            tracing::warn!(%error, "a full tile could not be written");
-        }
         Ok(())
     }
 
@@ -415,4 +389,17 @@ impl Ledger {
         self.state = State::Poisoned(error.to_string());
         LedgerError::Poisoned(error.to_string())
     }
+}
+
+/// Where frames of these lengths lie, one after the other from `offset` on.
+fn places(segment: usize, offset: u64, lengths: &[u32]) -> impl Iterator<Item = Place> {
+    lengths.iter().scan(offset, move |offset, length| {
+        let place = Place {
+            segment: segment as u32,
+            length: *length,
+            offset: *offset,
+        };
+        *offset += u64::from(*length);
+        Some(place)
+    })
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{Commitment, RecordError};
 
+use super::writer::{MAX_QUEUED_BYTES, MAX_QUEUED_ENTRIES};
+
 /// One thing that does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -106,6 +108,15 @@ pub enum LedgerError {
     /// ledger was opened again; this writer does nothing more.
     #[error("the disk failed ({0}); the ledger must be opened again before anything is appended")]
     Poisoned(String),
+    /// Too much is waiting to be written. Nothing was recorded; the same append may succeed later.
+    #[error(
+        "the ledger's queue is full (at most {MAX_QUEUED_ENTRIES} records and \
+         {MAX_QUEUED_BYTES} bytes); try again"
+    )]
+    Busy,
+    /// The writer was told to stop. Nothing was recorded.
+    #[error("the ledger is being closed")]
+    Closed,
     /// The record has no canonical form.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -186,6 +197,8 @@ impl LedgerError {
             Self::TooLarge { must } => Self::TooLarge { must },
             Self::Random(why) => Self::Random(why.clone()),
             Self::Poisoned(why) => Self::Poisoned(why.clone()),
+            Self::Busy => Self::Busy,
+            Self::Closed => Self::Closed,
             other => Self::Poisoned(other.to_string()),
         }
     }

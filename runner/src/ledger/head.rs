@@ -104,6 +104,22 @@ impl Head {
     }
 }
 
+/// A released head, with the checkpoint that every receipt under it holds.
+#[derive(Debug)]
+pub(super) struct SignedHead {
+    pub head: Head,
+    pub checkpoint: String,
+}
+
+impl SignedHead {
+    pub(super) fn new(head: Head, key: &VerifyingKey) -> Self {
+        Self {
+            head,
+            checkpoint: head.checkpoint(key),
+        }
+    }
+}
+
 /// What is wrong with a head, seen from the log of `size` records with this key and tree.
 pub(super) fn wrong_with<R: NodeReader>(
     head: &Head,

@@ -1,16 +1,18 @@
 //! Reads the whole log once: where each record lies, the tree, the slots, and where the log ends.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
-use axiom_hive_core::tlog::{Hash, MemTree, VerifyingKey, leaf_hash};
+use axiom_hive_core::tlog::{Hash, VerifyingKey, leaf_hash};
 
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{
     FRAME_HEADER_BYTES, FRAME_MAGIC, SIGNATURE_BYTES, SegmentHeader, decode_frame, decode_payloads,
 };
-use super::head::Head;
+use super::head::{Head, SignedHead};
 use super::storage::Storage;
+use super::tree::Tree;
 
 /// The folder of the segments.
 pub(super) const LOG_FOLDER: &str = "log";
@@ -20,7 +22,7 @@ pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// One file of the log.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
-    pub path: String,
+    pub path: Arc<str>,
     pub salt: [u8; 8],
     /// Header and intact frames, in bytes.
     pub length: u64,
@@ -59,10 +61,9 @@ pub(super) struct Log {
     pub key: VerifyingKey,
     pub segments: Vec<Segment>,
     pub places: Vec<Place>,
-    /// At least of [`Log::size`]: longer while a group is being written.
-    pub tree: MemTree,
+    pub tree: Tree,
     /// What the last frame signs; `None` for an empty log.
-    pub head: Option<Head>,
+    pub head: Option<Arc<SignedHead>>,
     slots: HashMap<String, u64>,
     payloads: HashMap<Commitment, u64>,
     tasks: BTreeMap<String, Task>,
@@ -91,7 +92,7 @@ impl Log {
             key,
             segments: Vec::new(),
             places: Vec::new(),
-            tree: MemTree::new(),
+            tree: Tree::default(),
             head: None,
             slots: HashMap::new(),
             payloads: HashMap::new(),
@@ -103,7 +104,7 @@ impl Log {
         self.places.len() as u64
     }
 
-    /// Takes in the next record, whose frame lies at `place`. Its leaf is in the tree already.
+    /// Takes in the next record, whose frame lies at `place`. The tree grows apart from it.
     pub(super) fn push(&mut self, place: Place, record: &Record, commitments: &[Commitment]) {
         let index = self.size();
         self.places.push(place);
@@ -189,34 +190,51 @@ pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerE
         }
     }
     Ok(log.map(|mut log| {
-        log.head = signature.map(|signature| Head {
-            size: log.size(),
-            root: log.tree.root(),
-            signature,
+        log.head = signature.map(|signature| {
+            let head = Head {
+                size: log.size(),
+                root: log.tree.root(),
+                signature,
+            };
+            Arc::new(SignedHead::new(head, &log.key))
         });
         ReadLog { log, damage }
     }))
 }
 
-/// Checks a segment's header against what came before, and adds it.
-fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+/// The start of a segment that continues a log of `size` records of `key`, if there are any yet: its
+/// salt, the key that it names, and its own length.
+pub(super) fn read_header(
+    path: &str,
+    bytes: &[u8],
+    key: Option<&VerifyingKey>,
+    size: u64,
+) -> Result<([u8; 8], VerifyingKey, u64), Problem> {
     let no = |what: &str| Problem::of_file(path, what);
     let (header, length) = SegmentHeader::decode(bytes).map_err(no)?;
-    let key: VerifyingKey = header
+    let named: VerifyingKey = header
         .vkey
         .parse()
         .map_err(|error| no(&format!("the log's key is invalid: {error}")))?;
-    let mut log = log.unwrap_or_else(|| Log::new(key.clone()));
-    if log.key != key {
+    if key.is_some_and(|key| *key != named) {
         return Err(no("the segment belongs to another log"));
     }
-    if header.first_index != log.size() || path != segment_path(header.first_index) {
+    if header.first_index != size || path != segment_path(size) {
         return Err(no("the segment does not continue the one before it"));
     }
+    Ok((header.salt, named, length as u64))
+}
+
+/// Checks a segment's header against what came before, and adds it.
+fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+    let size = log.as_ref().map_or(0, Log::size);
+    let key = log.as_ref().map(|log| &log.key);
+    let (salt, key, length) = read_header(path, bytes, key, size)?;
+    let mut log = log.unwrap_or_else(|| Log::new(key));
     log.segments.push(Segment {
-        path: path.to_owned(),
-        salt: header.salt,
-        length: length as u64,
+        path: Arc::from(path),
+        salt,
+        length,
     });
     Ok(log)
 }
@@ -263,7 +281,7 @@ fn read_frames(
     let what = what.unwrap_or_else(|| UNFINISHED_GROUP.to_owned());
     let at = at.min(bytes.len());
     let index = log.size() + group.len() as u64;
-    let problem = Problem::of_file(&log.segments[number].path, what).at(at as u64, index);
+    let problem = Problem::of_file(&*log.segments[number].path, what).at(at as u64, index);
     Some(Damage {
         problem,
         end,
@@ -330,8 +348,9 @@ pub(super) fn check_number(
 }
 
 fn push_group(log: &mut Log, group: &mut Vec<(Place, ReadFrame)>) {
+    let growth = log.tree.grow(group.iter().map(|(_, read)| read.leaf));
+    log.tree.take(growth);
     for (place, read) in group.drain(..) {
-        log.tree.push(read.leaf);
         log.push(place, &read.record, &read.commitments);
     }
 }

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod anchor;
 mod crash;
 mod engine;
 mod error;
@@ -45,9 +46,11 @@ mod open;
 mod reader;
 pub mod storage;
 mod tiles;
+mod tree;
 mod verify;
 mod writer;
 
+pub use anchor::{Anchor, Known};
 pub use crash::CRASH_POINTS;
 pub use engine::{Appended, Ledger};
 pub use error::{LedgerError, Problem, Problems};
@@ -57,4 +60,4 @@ pub use keys::KeyStore;
 pub use log::OpenIntent;
 pub use reader::LedgerReader;
 pub use verify::{Depth, MAX_PROBLEMS, PayloadCounts, Trust, VerifyReport, verify, verify_on};
-pub use writer::Handle;
+pub use writer::{Handle, MAX_QUEUED_BYTES, MAX_QUEUED_ENTRIES};

@@ -5,7 +5,7 @@
 //! | a damaged or unfinished last group beyond the head | cut, reported |
 //! | intact groups beyond the head, signed by the key | kept: they are written again, synced, and become the head |
 //! | damage at or below the head, or before a frame of a later group | read-only |
-//! | a head or pin beyond the log, or with another root | read-only |
+//! | a head, pin or anchor beyond the log, or with another root | read-only |
 //! | a head, pin or last frame that the key did not sign | read-only |
 //! | one broken slot of a pair (a torn write) | written anew, reported |
 //! | both slots of a pair broken or missing | read-only |
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use axiom_hive_core::tlog::SigningKey;
 
+use super::anchor::{Anchor, Known, contradiction};
 use super::crash::{CrashPoint, reach};
 use super::engine::{Ledger, State};
 use super::error::{LedgerError, Problem, io_error};
@@ -57,8 +58,25 @@ impl Ledger {
         keys: &KeyStore,
         name: &str,
     ) -> Result<Self, LedgerError> {
+        Self::open_with_anchors(storage, keys, name, &[])
+    }
+
+    /// The same, held against what others know of the ledger. A log that contradicts an anchor
+    /// opens read-only. Where there is an anchor, no new ledger is begun in the place of a lost one.
+    pub fn open_with_anchors(
+        storage: Arc<dyn Storage>,
+        keys: &KeyStore,
+        name: &str,
+        anchors: &[Anchor],
+    ) -> Result<Self, LedgerError> {
         let lock = take_lock(&*storage, LOCK_FILE, &format!("{name}/{LOCK_FILE}"))?;
         if segment_paths(&*storage)?.is_empty() {
+            if let Some(anchor) = anchors.iter().find(|anchor| anchor.known != Known::Size(0)) {
+                return Err(LedgerError::NotALedger {
+                    path: name.to_owned(),
+                    why: format!("{} knows records of it, but its log is gone", anchor.from),
+                });
+            }
             create(&*storage, keys, name)?;
         }
         let Some(read) = read_log(&*storage)? else {
@@ -67,7 +85,13 @@ impl Ledger {
                 why: "its log disappeared".to_owned(),
             });
         };
-        Opening::check(storage, keys, lock, read)?.finish()
+        let mut opening = Opening::check(storage, keys, lock, read)?;
+        let log = &opening.log;
+        let contradictions = anchors
+            .iter()
+            .filter_map(|anchor| contradiction(log, anchor));
+        opening.reasons.extend(contradictions.collect::<Vec<_>>());
+        opening.finish()
     }
 }
 
@@ -231,13 +255,13 @@ impl Opening {
     /// The last frame's signature covers the whole log.
     fn check_last_frame(&mut self) {
         let log = &self.log;
-        let Some((head, place)) = log.head.zip(log.places.last()) else {
+        let Some((signed, place)) = log.head.as_ref().zip(log.places.last()) else {
             return;
         };
-        if !head.is_signed_by(&log.key) {
+        if !signed.head.is_signed_by(&log.key) {
             let path = &log.segments[place.segment as usize].path;
             let what = "the log was changed: this frame's signature is not over these records";
-            let problem = Problem::of_file(path, what).at(place.offset, log.size() - 1);
+            let problem = Problem::of_file(&**path, what).at(place.offset, log.size() - 1);
             self.reasons.push(problem);
         }
     }
@@ -251,10 +275,7 @@ impl Opening {
             reach(CrashPoint::OpenChecked);
             self.write_heads(&mut repaired)?;
         }
-        let view = LedgerReader {
-            storage: self.storage,
-            log: self.log,
-        };
+        let view = LedgerReader::new(self.storage, self.log);
         if is_sound {
             tiles::write_missing(&view)?;
         }
@@ -263,6 +284,7 @@ impl Opening {
             _ => State::ReadOnly(self.reasons),
         };
         Ok(Ledger {
+            derived: view.size(),
             view,
             keys: self.keys,
             heads: self.heads,
@@ -298,7 +320,7 @@ impl Opening {
                 .read_at(path, place.offset, place.length as usize)
                 .and_then(|bytes| self.storage.write_at(path, place.offset, &bytes))
                 .map_err(io_error(format!("rewrite {path}")))?;
-            if touched.last() != Some(&path.as_str()) {
+            if touched.last() != Some(&&**path) {
                 touched.push(path);
             }
         }
@@ -312,7 +334,7 @@ impl Opening {
 
     /// Brings heads and pin up to the log; a broken slot of either is written anew.
     fn write_heads(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
-        let head = self.log.head;
+        let head = self.log.head.as_ref().map(|signed| signed.head);
         let pairs = [
             (&mut self.heads, &*self.storage, ""),
             (&mut self.pin, &*self.keys.storage, "keys/"),

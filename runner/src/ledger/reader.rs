@@ -1,33 +1,34 @@
 //! Reading a ledger: records, payloads, receipts. Needs no lock and no key.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axiom_hive_core::record::{Commitment, Payload, Receipt, Record, Slot};
 use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey, consistency_proof, inclusion_proof};
 
+use super::engine::{Appended, Settled};
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{Frame, decode_frame, decode_payloads};
+use super::head::SignedHead;
 use super::log::{Log, OpenIntent, Place, read_log};
 use super::storage::{Disk, Storage};
 use super::tiles;
 
-/// A ledger as it was when it was opened. A writer may go on at the same time: what it appends
-/// later is not seen.
+/// The readable side of a ledger. Clones share it.
+///
+/// One that was opened for reading is the ledger as it was then: what a writer appends later is not
+/// seen. One that a writer gives away grows with it, a whole group at a time, once it is durable.
+/// Records and tree only ever grow, so what is asked for by index and size has one answer.
 #[derive(Clone)]
 pub struct LedgerReader {
     pub(super) storage: Arc<dyn Storage>,
-    pub(super) log: Log,
+    key: Arc<VerifyingKey>,
+    log: Arc<RwLock<Log>>,
 }
 
 impl std::fmt::Debug for LedgerReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "LedgerReader({}, {} records)",
-            self.log.key,
-            self.log.size()
-        )
+        write!(f, "LedgerReader({}, {} records)", self.key, self.size())
     }
 }
 
@@ -56,47 +57,63 @@ impl LedgerReader {
             Some(damage) if damage.is_followed => {
                 Err(LedgerError::Damaged(Problems(vec![damage.problem])))
             }
-            _ => Ok(Self {
-                storage,
-                log: read.log,
-            }),
+            _ => Ok(Self::new(storage, read.log)),
         }
+    }
+
+    pub(super) fn new(storage: Arc<dyn Storage>, log: Log) -> Self {
+        Self {
+            storage,
+            key: Arc::new(log.key.clone()),
+            log: Arc::new(RwLock::new(log)),
+        }
+    }
+
+    /// The log, for a moment. A panic elsewhere leaves it whole: a group is taken in by steps that
+    /// cannot fail.
+    pub(super) fn log(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log, for its one writer.
+    pub(super) fn log_mut(&self) -> RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records in the ledger.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.log.size()
+        self.log().size()
     }
 
     /// The verifier key that the ledger names as its own. Who trusts it has it from elsewhere.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
-        &self.log.key
+        &self.key
     }
 
     /// The index of the record that fills `slot`.
     #[must_use]
     pub fn find(&self, slot: &Slot) -> Option<u64> {
-        self.log.find(&slot.to_string())
+        self.log().find(&slot.to_string())
     }
 
     /// Tasks with an intent and without a terminal record, in the order of their last intents.
     #[must_use]
     pub fn open_intents(&self) -> Vec<OpenIntent> {
-        self.log.open_intents()
+        self.log().open_intents()
     }
 
     /// The indices of a task's records, ascending.
     #[must_use]
     pub fn task(&self, uid: &str) -> Vec<u64> {
-        self.log.task(uid)
+        self.log().task(uid)
     }
 
     /// The record whose append brought the payload with this address, erased or not.
     #[must_use]
     pub fn holder(&self, commitment: &Commitment) -> Option<u64> {
-        self.log.holder(commitment)
+        self.log().holder(commitment)
     }
 
     /// The canonical bytes of a record.
@@ -111,7 +128,7 @@ impl LedgerReader {
 
     /// The payload with this address; `None` when it was never kept, or is erased.
     pub fn payload(&self, commitment: &Commitment) -> Result<Option<Payload>, LedgerError> {
-        let Some(index) = self.log.holder(commitment) else {
+        let Some(index) = self.holder(commitment) else {
             return Ok(None);
         };
         let kept = self.payloads(index)?;
@@ -134,27 +151,58 @@ impl LedgerReader {
     /// The checkpoint of the whole ledger, as its writer signed it.
     #[must_use]
     pub fn checkpoint(&self) -> Option<String> {
-        Some(self.log.head?.checkpoint(&self.log.key))
+        let signed = self.log().head.clone();
+        signed.map(|signed| signed.checkpoint.clone())
     }
 
     /// A receipt for a record, under the checkpoint of the whole ledger.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LedgerError> {
-        self.receipt_of(self.record_bytes(index)?, index)
+        let entry = self.record_bytes(index)?;
+        let signed = self.log().head.clone();
+        let signed = signed.ok_or(LedgerError::NoRecord { index, size: 0 })?;
+        self.receipt_under(&signed, index, entry)
     }
 
-    /// A receipt for the record `index`, whose canonical bytes are `entry`.
-    pub(super) fn receipt_of(&self, entry: Vec<u8>, index: u64) -> Result<Receipt, LedgerError> {
-        let size = self.log.size();
-        let no_record = || LedgerError::NoRecord { index, size };
-        let hashes = inclusion_proof(index, size, &self.log.tree).map_err(|_| no_record())?;
-        let checkpoint = self.checkpoint().ok_or_else(no_record)?;
-        Ok(Receipt::new(entry, index, hashes, checkpoint))
+    /// A receipt for the record `index` with the canonical bytes `entry`, under a head of before.
+    pub(super) fn receipt_under(
+        &self,
+        signed: &SignedHead,
+        index: u64,
+        entry: Vec<u8>,
+    ) -> Result<Receipt, LedgerError> {
+        let size = signed.head.size;
+        let hashes = inclusion_proof(index, size, &self.log().tree)
+            .map_err(|_| LedgerError::NoRecord { index, size })?;
+        Ok(Receipt::new(
+            entry,
+            index,
+            hashes,
+            signed.checkpoint.clone(),
+        ))
+    }
+
+    /// The reply to an append that was settled.
+    pub(super) fn appended(&self, settled: Settled) -> Result<Appended, LedgerError> {
+        let Settled { index, signed, own } = settled;
+        let existing = own.is_none();
+        let (record, entry) = if let Some(own) = own {
+            own
+        } else {
+            let entry = self.record_bytes(index)?;
+            (Record::from_canonical(&entry)?, entry)
+        };
+        Ok(Appended {
+            index,
+            record,
+            receipt: self.receipt_under(&signed, index, entry)?,
+            existing,
+        })
     }
 
     /// The content of a tile or entry bundle, of any width that the tree has reached; `None` for
     /// others.
     pub fn tile(&self, tile: Tile) -> Result<Option<Vec<u8>>, LedgerError> {
-        if tile.is_within(self.log.size()) {
+        if tile.is_within(self.log().size()) {
             tiles::content(self, tile).map(Some)
         } else {
             Ok(None)
@@ -166,22 +214,23 @@ impl LedgerReader {
     #[must_use]
     pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
         // Within the tree no node is missing, so the only error is a range that has no proof.
-        consistency_proof(old, new, &self.log.tree).ok()
+        consistency_proof(old, new, &self.log().tree).ok()
     }
 
     fn place(&self, index: u64) -> Result<Place, LedgerError> {
+        let log = self.log();
         let place = usize::try_from(index)
             .ok()
-            .and_then(|at| self.log.places.get(at));
+            .and_then(|at| log.places.get(at));
         place.copied().ok_or(LedgerError::NoRecord {
             index,
-            size: self.log.size(),
+            size: log.size(),
         })
     }
 
     fn damaged(&self, place: Place, index: u64, what: &str) -> LedgerError {
-        let path = &self.log.segments[place.segment as usize].path;
-        let problem = Problem::of_file(path, what).at(place.offset, index);
+        let path = Arc::clone(&self.log().segments[place.segment as usize].path);
+        let problem = Problem::of_file(&*path, what).at(place.offset, index);
         LedgerError::Damaged(Problems(vec![problem]))
     }
 
@@ -192,7 +241,7 @@ impl LedgerReader {
         take: impl FnOnce(&Frame<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let place = self.place(index)?;
-        let segment = &self.log.segments[place.segment as usize];
+        let segment = self.log().segments[place.segment as usize].clone();
         let bytes = self
             .storage
             .read_at(&segment.path, place.offset, place.length as usize)

@@ -15,7 +15,7 @@ pub(super) fn content(ledger: &LedgerReader, tile: Tile) -> Result<Vec<u8>, Ledg
         LedgerError::Damaged(Problems(vec![Problem::of_file(tile.to_string(), what)]))
     };
     if tile.kind != TileKind::Entries {
-        let hashes = tile.hashes(&ledger.log.tree);
+        let hashes = tile.hashes(&ledger.log().tree);
         return hashes.map_err(|error| outside(error.to_string()));
     }
     let first = tile.index * u64::from(TILE_WIDTH);
@@ -32,29 +32,29 @@ pub(super) fn full_tiles(size: u64) -> impl Iterator<Item = Tile> {
     tiles_of(size).filter(Tile::is_full)
 }
 
-/// The tiles that the last record completed: one of each level that ends with it, and the bundle.
-fn completed(size: u64) -> impl Iterator<Item = Tile> {
+/// The full tiles that a tree of `size` entries has and one of `old` entries has not.
+fn new_full_tiles(old: u64, size: u64) -> impl Iterator<Item = Tile> {
+    let levels = (0..8_u8).flat_map(move |level| {
+        let width = 8 * (u32::from(level) + 1);
+        // A tile of level 7 would have 2^64 entries.
+        let tiles = |size: u64| size.checked_shr(width).unwrap_or(0);
+        (tiles(old)..tiles(size)).map(move |index| (TileKind::Hashes { level }, index))
+    });
     let width = u64::from(TILE_WIDTH);
-    let levels = (0..8_u8).map_while(move |level| {
-        let nodes = size >> (8 * u32::from(level));
-        let is_whole = size > 0 && size.trailing_zeros() >= 8 * (u32::from(level) + 1);
-        is_whole.then(|| Tile {
-            kind: TileKind::Hashes { level },
-            index: nodes / width - 1,
-            width: TILE_WIDTH,
-        })
-    });
-    let bundle = (size > 0 && size.is_multiple_of(width)).then(|| Tile {
-        kind: TileKind::Entries,
-        index: size / width - 1,
+    let bundles = (old / width..size / width).map(|index| (TileKind::Entries, index));
+    levels.chain(bundles).map(|(kind, index)| Tile {
+        kind,
+        index,
         width: TILE_WIDTH,
-    });
-    levels.chain(bundle)
+    })
 }
 
-/// Writes the tiles that the last record completed.
-pub(super) fn write_completed(ledger: &LedgerReader) -> Result<(), LedgerError> {
-    completed(ledger.size()).try_for_each(|tile| write(ledger, tile))
+/// Writes the full tiles that became full since the tree had `old` entries. What it gives is up to
+/// where all are written.
+pub(super) fn write_new(ledger: &LedgerReader, old: u64) -> Result<u64, LedgerError> {
+    let size = ledger.size();
+    new_full_tiles(old, size).try_for_each(|tile| write(ledger, tile))?;
+    Ok(size)
 }
 
 /// Writes every full tile that is missing or cut short; a crash leaves out at most the last ones.
@@ -86,14 +86,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn completed_tiles_are_the_new_full_ones() {
-        for size in (0..=1030).chain([65_535, 65_536, 65_537, 131_072]) {
-            let before: Vec<Tile> = full_tiles(size.max(1) - 1).collect();
-            let mut new: Vec<Tile> = full_tiles(size).filter(|t| !before.contains(t)).collect();
-            let mut found: Vec<Tile> = completed(size).collect();
-            new.sort();
-            found.sort();
-            assert_eq!(found, new, "size {size}");
+    fn new_full_tiles_are_those_that_were_not_full_before() {
+        let sizes = [0, 1, 255, 256, 257, 1030, 65_535, 65_536, 65_537, 131_072];
+        for (at, old) in sizes.iter().enumerate() {
+            for size in &sizes[at..] {
+                let before: Vec<Tile> = full_tiles(*old).collect();
+                let mut new: Vec<Tile> =
+                    full_tiles(*size).filter(|t| !before.contains(t)).collect();
+                let mut found: Vec<Tile> = new_full_tiles(*old, *size).collect();
+                new.sort();
+                found.sort();
+                assert_eq!(found, new, "{old} to {size}");
+            }
         }
+        assert_eq!(new_full_tiles(u64::MAX, u64::MAX).count(), 0);
     }
 }

@@ -1,4 +1,21 @@
-//! The settings file of the service: who is who, and the limits. `docs/OPERATIONS.md` has an example.
+//! The settings file of the service: who is who, and the limits.
+//!
+//! ```
+//! let config = axiom_hive_runner::ledger_service::Config::parse(r#"
+//! [kubernetes]
+//! audience = "axiom-hive-ledger"
+//! operator = "system:serviceaccount:axiom-hive:axiom-hive-operator"
+//! runner_service_account = "axh-runner"
+//!
+//! [[clients]]                        # outside a cluster: a certificate's DNS name or URI
+//! name = "auditor.example.com"
+//! role = "auditor"
+//!
+//! [limits]
+//! runner_requests_per_second = 20
+//! "#).unwrap();
+//! assert_eq!(config.clients.len(), 1);
+//! ```
 
 use std::path::PathBuf;
 

@@ -12,9 +12,7 @@ use tempfile::TempDir;
 
 use super::echo::Echo;
 use super::http::{ApiKey, HttpService, OpenAi};
-use super::model::{
-    BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-};
+use super::model::{BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime};
 use super::process::{Launch, NdjsonProcess, TextProcess, resolve, resolve_in_image};
 use super::python;
 use crate::containment::{Confinement, system_trees};
@@ -257,12 +255,11 @@ struct WithPackage {
 }
 
 impl UntrustedRuntime for WithPackage {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        self.inner.run(request, cancel)
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        self.inner.answer(request)
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -1,7 +1,9 @@
 //! The built-in runtime that answers with the prompt: for trials and tests, no foreign code.
 
+use std::future::ready;
+
 use super::model::{
-    BoxFuture, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime, accept,
+    BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime, accept,
 };
 
 /// Answers with the prompt.
@@ -9,21 +11,11 @@ use super::model::{
 pub struct Echo;
 
 impl UntrustedRuntime for Echo {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move {
-            if cancel.is_cancelled() {
-                return Err(RunError::Cancelled);
-            }
-            let text = accept(request.prompt.to_string(), request.max_answer_bytes)?;
-            Ok(BranchReply { text, usage: None })
-        })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        let text = accept(request.prompt.to_string(), request.max_answer_bytes);
+        Box::pin(ready(text.map(|text| BranchReply { text, usage: None })))
     }
 }

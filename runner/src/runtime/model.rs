@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axiom_hive_core::record::{BranchError, Usage};
+use axiom_hive_core::record::{BranchError, MAX_INTEGER, Usage};
+use serde::Deserialize;
 
 /// Cancels a branch from outside; clones share one flag.
 pub use tokio_util::sync::CancellationToken as CancelToken;
@@ -76,19 +77,29 @@ pub enum RunError {
 /// Dropping a returned future ends the call: a process of this branch is killed with its whole
 /// process group, a connection is closed.
 pub trait UntrustedRuntime: Send + Sync {
+    /// Runs one branch, however long it takes.
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>>;
+
     /// Runs one branch. Ends within `request.deadline`, or at once when `cancel` fires.
     fn run(
         &self,
         request: BranchRequest,
         cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>>;
+    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
+        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
+    }
 
     /// Ends whatever outlives a branch, and returns when it is gone.
-    fn shutdown(&self) -> BoxFuture<'_, ()>;
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Holds `work` to the request's deadline and to the token. `work` is dropped on either.
-pub(super) async fn bounded(
+async fn bounded(
     deadline: Duration,
     cancel: &CancelToken,
     work: impl Future<Output = Result<BranchReply, BranchFailure>>,
@@ -131,12 +142,46 @@ pub(super) fn too_long(max_bytes: usize) -> BranchFailure {
     )
 }
 
+/// What a process or a service says: `{"text":"…"}` or `{"error":"…"}`, either with an optional
+/// `"usage":{"promptTokens":1,"completionTokens":2}`; unknown fields are ignored.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reply {
+    text: Option<String>,
+    error: Option<String>,
+    usage: Option<ReportedUsage>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportedUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+impl Reply {
+    /// The text, within its bound, or the error that was reported.
+    pub(super) fn judge(self, max_answer_bytes: usize) -> Result<BranchReply, BranchFailure> {
+        match (self.text, self.error) {
+            (Some(text), None) => Ok(BranchReply {
+                text: accept(text, max_answer_bytes)?,
+                usage: self
+                    .usage
+                    .map(|usage| reported_usage(usage.prompt_tokens, usage.completion_tokens)),
+            }),
+            (None, Some(error)) => Err(BranchFailure::new(BranchError::Reported, error)),
+            _ => Err(BranchFailure::new(
+                BranchError::Malformed,
+                "a reply must have either text or error",
+            )),
+        }
+    }
+}
+
 /// Integers in a record stay within what every JSON reader holds exactly.
 pub(super) fn reported_usage(prompt_tokens: u64, completion_tokens: u64) -> Usage {
-    const MAX: u64 = (1 << 53) - 1;
     Usage {
-        prompt_tokens: prompt_tokens.min(MAX),
-        completion_tokens: completion_tokens.min(MAX),
+        prompt_tokens: prompt_tokens.min(MAX_INTEGER),
+        completion_tokens: completion_tokens.min(MAX_INTEGER),
         branch_ms: 0,
     }
 }

@@ -107,6 +107,11 @@ impl Hive {
         ran(&self.run_command(args).output().unwrap())
     }
 
+    /// [`Hive::run`] with the built-in runtime that answers with the prompt.
+    pub(crate) fn echo(&self, args: &[&str]) -> Ran {
+        self.run(&[&["--runtime", "echo"], args].concat())
+    }
+
     pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Ran {
         let mut child = self
             .run_command(args)

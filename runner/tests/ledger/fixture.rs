@@ -50,6 +50,15 @@ impl World {
     }
 }
 
+/// Where the frames of the first segment begin, and where it ends.
+pub(crate) fn frames(world: &World) -> Vec<usize> {
+    let bytes = &world.dir.files()[FIRST_SEGMENT];
+    let is_frame = |at: &usize| bytes[*at..].starts_with(b"AXF1");
+    let mut starts: Vec<usize> = (0..bytes.len()).filter(is_frame).collect();
+    starts.push(bytes.len());
+    starts
+}
+
 pub(crate) const FIRST_SEGMENT: &str = "log/00000000000000000000";
 
 pub(crate) fn payload(label: Label, salt: u8, bytes: &[u8]) -> Payload {

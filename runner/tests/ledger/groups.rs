@@ -5,7 +5,8 @@ use axiom_hive_core::supervisor::Entry;
 use axiom_hive_runner::ledger::{Appended, Depth, LedgerError, Trust, verify_on};
 
 use super::fixture::{
-    FIRST_SEGMENT, World, append_large, constitution, entry, erasure, intent, interrupted, payload,
+    FIRST_SEGMENT, World, append_large, constitution, entry, erasure, frames, intent, interrupted,
+    payload,
 };
 use axiom_hive_core::record::Label;
 
@@ -24,15 +25,6 @@ fn of_constitution(number: u64) -> Entry {
         record,
         payloads: vec![text],
     }
-}
-
-/// Where each frame of the first segment begins, and where the last ends.
-fn frames(world: &World) -> Vec<usize> {
-    let bytes = &world.dir.files()[FIRST_SEGMENT];
-    let is_frame = |at: &usize| bytes[*at..].starts_with(b"AXF1");
-    let mut starts: Vec<usize> = (0..bytes.len()).filter(is_frame).collect();
-    starts.push(bytes.len());
-    starts
 }
 
 /// Two records, then a group of four whose heads never reached the disk.

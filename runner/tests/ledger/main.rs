@@ -1,6 +1,7 @@
 //! The embedded ledger through its public door, in memory and on a disk.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod anchors;
 mod fixture;
 mod flips;
 mod forgery;

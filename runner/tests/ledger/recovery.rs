@@ -4,16 +4,7 @@ use std::collections::BTreeMap;
 
 use axiom_hive_runner::ledger::{Ledger, LedgerError, LedgerReader};
 
-use super::fixture::{FIRST_SEGMENT, World, append_large, constitution, erasure};
-
-/// Where the frames of the first segment begin, and where it ends.
-fn frames(world: &World) -> Vec<usize> {
-    let bytes = &world.dir.files()[FIRST_SEGMENT];
-    let is_frame = |at: &usize| bytes[*at..].starts_with(b"AXF1");
-    let mut starts: Vec<usize> = (0..bytes.len()).filter(is_frame).collect();
-    starts.push(bytes.len());
-    starts
-}
+use super::fixture::{FIRST_SEGMENT, World, append_large, constitution, erasure, frames};
 
 fn set_heads(world: &World, from: &BTreeMap<String, Vec<u8>>) {
     for (path, bytes) in from {

@@ -148,7 +148,12 @@ async fn a_partitioned_node_is_reachable_again(cluster: &TestCluster, pods: &Pod
             Ok(Ok(_))
         )
     };
-    assert!(connect().await);
+    // The enforcer refuses what goes to a new pod until it knows it.
+    eventually("a connection to a new pod", 30, async || {
+        connect().await.then_some(())
+    })
+    .await
+    .unwrap();
     let active = cluster
         .fault(&Fault::Partition { node: 2 }, 30)
         .await

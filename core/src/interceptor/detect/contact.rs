@@ -21,7 +21,7 @@ fn is_label(byte: u8) -> bool {
 }
 
 /// An e-mail address: a local part without quotes, a domain of at least two labels whose last one has
-/// two letters or more.
+/// two letters or more, or is the ASCII form of such a one (`xn--`, RFC 5890).
 pub(super) fn email(window: &[u8]) -> Option<usize> {
     let local = run(window, MAX_LOCAL_BYTES + 1, is_local);
     if local > MAX_LOCAL_BYTES || window.get(local) != Some(&b'@') {
@@ -42,11 +42,10 @@ fn domain_length(domain: &[u8]) -> Option<usize> {
             return best;
         }
         labels += 1;
-        let letters = run(&domain[at..], 63, |byte| {
-            is_label(byte) && !byte.is_ascii_digit()
-        });
-        if labels > 1 && letters >= 2 && at + letters <= MAX_DOMAIN_BYTES {
-            best = ends(domain, at + letters).or(best);
+        for last in last_labels(&domain[at..at + label]) {
+            if labels > 1 && at + last <= MAX_DOMAIN_BYTES {
+                best = ends(domain, at + last).or(best);
+            }
         }
         at += label;
         // A label that is too long ends the address, but hides no shorter one in front of it.
@@ -57,13 +56,30 @@ fn domain_length(domain: &[u8]) -> Option<usize> {
     }
 }
 
+/// The lengths of what can end a domain at the start of a label, ascending. Each depends on no byte
+/// behind it: a longer one that fails takes no shorter one with it.
+fn last_labels(label: &[u8]) -> impl Iterator<Item = usize> {
+    const ENCODED: usize = 4;
+    let letters = run(label, 63, |byte| is_label(byte) && !byte.is_ascii_digit());
+    let prefix = label.get(..ENCODED);
+    let is_encoded = prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"xn--"));
+    let encoded = if is_encoded {
+        ENCODED + 1..label.len().min(63) + 1
+    } else {
+        0..0
+    };
+    let encoded = encoded.filter(|length| label[length - 1] != b'-');
+    (letters >= 2).then_some(letters).into_iter().chain(encoded)
+}
+
 const MAX_PHONE_DIGITS: usize = 15;
 /// `+`, 15 digits with at most two separators after each, the byte after.
 pub(super) const MAX_PHONE_BYTES: usize = 1 + MAX_PHONE_DIGITS * 3 + 1;
 
 /// A telephone number: `+` and 8 to 15 digits (E.164) with spaces, dots, hyphens, slashes or
 /// parentheses between; or a North American number with separators, `NXX-NXX-XXXX`, `(NXX) NXX-XXXX`,
-/// with or without a leading 1.
+/// with or without a leading 1. Ten digits in a row are more often an order or an account than a
+/// telephone number, and are none here: a policy that knows better has a pattern for them.
 pub(super) fn phone(window: &[u8]) -> Option<usize> {
     if window.first() == Some(&b'+') {
         return international(window);

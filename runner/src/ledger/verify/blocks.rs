@@ -8,7 +8,7 @@ use super::super::error::{LedgerError, Problem, io_error};
 use super::super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, MAX_SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use super::super::log::{UNFINISHED_GROUP, check_number, segment_path, segment_paths};
+use super::super::log::{UNFINISHED_GROUP, check_number, read_header, segment_path, segment_paths};
 use super::super::storage::Storage;
 
 /// How much is read at once, in bytes; a longer group is read as a whole. Small enough that a batch
@@ -127,8 +127,9 @@ impl<'s> Blocks<'s> {
         let length = length.map_err(io_error(format!("read {path}")))?;
         let length = length.unwrap_or(0);
         let start = self.read(path, 0, length.min(MAX_SEGMENT_HEADER_BYTES as u64))?;
-        match self.check_header(path, &start) {
-            Ok((salt, at)) => {
+        match read_header(path, &start, self.key.as_ref(), self.size) {
+            Ok((salt, key, at)) => {
+                self.key = Some(key);
                 self.segment = Some(Segment {
                     path: Arc::from(path),
                     salt,
@@ -180,23 +181,6 @@ impl<'s> Blocks<'s> {
             problem,
             is_tail: self.paths.is_empty(),
         });
-    }
-
-    /// Salt and length of the header.
-    fn check_header(&mut self, path: &str, bytes: &[u8]) -> Result<([u8; 8], u64), Problem> {
-        let no = |what: &str| Problem::of_file(path, what);
-        let (header, length) = SegmentHeader::decode(bytes).map_err(no)?;
-        let key: VerifyingKey = header
-            .vkey
-            .parse()
-            .map_err(|error| no(&format!("the log's key is invalid: {error}")))?;
-        if self.key.get_or_insert_with(|| key.clone()) != &key {
-            return Err(no("the segment belongs to another log"));
-        }
-        if header.first_index != self.size || path != segment_path(self.size) {
-            return Err(no("the segment does not continue the one before it"));
-        }
-        Ok((header.salt, length as u64))
     }
 
     /// Follows the frames' lengths through `bytes`: where each frame ends, up to the last one that

@@ -20,8 +20,7 @@ use tokio::time::Instant;
 use super::{ApiKey, client, error_status, from_json, parse_url, read_body, transport};
 use crate::runtime::build::RuntimeError;
 use crate::runtime::model::{
-    BoxFuture, BranchFailure, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-    accept, bounded, reported_usage,
+    BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime, accept, reported_usage,
 };
 
 /// Requests for one branch, the first included.
@@ -136,7 +135,7 @@ impl OpenAi {
         })
     }
 
-    async fn answer(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
+    async fn complete(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
         let response = self.ask(request).await?;
         let body = read_body(response, request.max_answer_bytes).await?;
         let reply: Reply = from_json(&body)?;
@@ -234,19 +233,14 @@ fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl UntrustedRuntime for OpenAi {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move {
-            let work = async { self.answer(&request).await.map_err(|e| self.without_key(e)) };
-            bounded(request.deadline, &cancel, work).await
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        Box::pin(async {
+            let completed = self.complete(request).await;
+            completed.map_err(|failure| self.without_key(failure))
         })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
     }
 }
 

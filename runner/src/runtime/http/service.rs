@@ -5,15 +5,13 @@
 //! `"usage":{"promptTokens":1,"completionTokens":2}`; unknown fields are ignored. One request per
 //! branch, never repeated: whether a repetition is harmless is not ours to know.
 
-use axiom_hive_core::record::BranchError;
 use reqwest::{Client, Url};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{client, error_status, from_json, parse_url, read_body, transport};
 use crate::runtime::build::RuntimeError;
 use crate::runtime::model::{
-    BoxFuture, BranchFailure, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-    accept, bounded, reported_usage,
+    BoxFuture, BranchFailure, BranchReply, BranchRequest, Reply, UntrustedRuntime,
 };
 
 /// A service that takes and answers JSON.
@@ -30,20 +28,6 @@ struct Request<'a> {
     seed: String,
 }
 
-#[derive(Deserialize)]
-struct Reply {
-    text: Option<String>,
-    error: Option<String>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Usage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-}
-
 impl HttpService {
     pub(crate) fn new(url: &str) -> Result<Self, RuntimeError> {
         let url = parse_url("runtime.url", url)?;
@@ -53,7 +37,7 @@ impl HttpService {
         })
     }
 
-    async fn answer(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
+    async fn ask(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
         let body = Request {
             prompt: &request.prompt,
             branch: request.index,
@@ -66,33 +50,15 @@ impl HttpService {
             return Err(error_status(status, response).await);
         }
         let body = read_body(response, request.max_answer_bytes).await?;
-        let reply: Reply = from_json(&body)?;
-        match (reply.text, reply.error) {
-            (Some(text), None) => Ok(BranchReply {
-                text: accept(text, request.max_answer_bytes)?,
-                usage: reply
-                    .usage
-                    .map(|usage| reported_usage(usage.prompt_tokens, usage.completion_tokens)),
-            }),
-            (None, Some(error)) => Err(BranchFailure::new(BranchError::Reported, error)),
-            _ => Err(BranchFailure::new(
-                BranchError::Malformed,
-                "a reply must have either text or error",
-            )),
-        }
+        from_json::<Reply>(&body)?.judge(request.max_answer_bytes)
     }
 }
 
 impl UntrustedRuntime for HttpService {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        Box::pin(self.ask(request))
     }
 }

@@ -16,8 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::wire::{Ended, FromAgent, Reader, ToAgent, Writer};
 use crate::runtime::build::{BuiltRuntime, RuntimeError};
 use crate::runtime::model::{
-    BoxFuture, BranchFailure, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-    accept as accept_text, bounded,
+    BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime, accept as accept_text,
 };
 
 /// Messages that wait to be written.
@@ -139,7 +138,7 @@ impl PodRuntime {
         }
     }
 
-    async fn answer(&self, request: BranchRequest) -> Answer {
+    async fn order(&self, request: BranchRequest) -> Answer {
         let (reply, answer) = oneshot::channel();
         let max_answer_bytes = request.max_answer_bytes;
         let _guard = CancelOnDrop {
@@ -173,18 +172,10 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
+// Hanging up, which dropping does, ends everything over there: there is nothing to shut down.
 impl UntrustedRuntime for PodRuntime {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(request)).await })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        // Hanging up, which dropping does, ends everything over there.
-        Box::pin(std::future::ready(()))
+    fn answer<'a>(&'a self, request: &'a BranchRequest) -> BoxFuture<'a, Answer> {
+        Box::pin(self.order(request.clone()))
     }
 }
 

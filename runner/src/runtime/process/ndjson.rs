@@ -19,10 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::launch::Launch;
 use super::session::{self, Answer, Call};
-use crate::runtime::model::{
-    BoxFuture, BranchFailure, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-    bounded,
-};
+use crate::runtime::model::{BoxFuture, BranchFailure, BranchRequest, UntrustedRuntime};
 
 /// Calls that wait for the session's task; a constitution has at most 64 branches.
 const MAX_QUEUED_CALLS: usize = 64;
@@ -84,7 +81,7 @@ impl NdjsonProcess {
         Ok(calls)
     }
 
-    async fn answer(&self, request: &BranchRequest) -> Answer {
+    async fn call(&self, request: &BranchRequest) -> Answer {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut line = serde_json::to_vec(&Request {
             id: &id.to_string(),
@@ -119,12 +116,8 @@ impl NdjsonProcess {
 }
 
 impl UntrustedRuntime for NdjsonProcess {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
+    fn answer<'a>(&'a self, request: &'a BranchRequest) -> BoxFuture<'a, Answer> {
+        Box::pin(self.call(request))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

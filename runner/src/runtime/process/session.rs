@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axiom_hive_core::record::{BranchError, Usage};
+use axiom_hive_core::record::BranchError;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Pipes};
 use super::pipes::{CHUNK_BYTES, read_tail};
-use crate::runtime::model::{BranchFailure, BranchReply, accept, reported_usage};
+use crate::runtime::model::{BranchFailure, BranchReply, Reply};
 
 /// What a branch gets.
 pub(super) type Answer = Result<BranchReply, BranchFailure>;
@@ -37,18 +37,10 @@ pub(super) struct Call {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Line {
     id: String,
-    text: Option<String>,
-    error: Option<String>,
-    usage: Option<ReportedUsage>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReportedUsage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
+    #[serde(flatten)]
+    reply: Reply,
 }
 
 /// Requests that were written and not answered.
@@ -216,13 +208,9 @@ impl InFlight {
         let line = std::str::from_utf8(line)
             .map_err(|e| BranchFailure::new(BranchError::NotUtf8, e.to_string()))?;
         let malformed = |what: String| BranchFailure::new(BranchError::Malformed, what);
-        let reply: Reply = serde_json::from_str(line)
+        let Line { id, reply } = serde_json::from_str(line)
             .map_err(|e| malformed(format!("a reply must be JSON: {e}")))?;
-        let known = reply
-            .id
-            .parse::<u64>()
-            .ok()
-            .filter(|id| id.to_string() == reply.id);
+        let known = id.parse::<u64>().ok().filter(|n| n.to_string() == id);
         let Some(id) = known else {
             return Err(malformed(
                 "a reply must have the id of a request".to_owned(),
@@ -237,24 +225,7 @@ impl InFlight {
             ));
         };
         // A branch that gave up in this moment needs no answer.
-        let _ = waiting.send(judge(reply, max));
+        let _ = waiting.send(reply.judge(max));
         Ok(())
-    }
-}
-
-fn judge(reply: Reply, max: usize) -> Answer {
-    let usage: Option<Usage> = reply
-        .usage
-        .map(|usage| reported_usage(usage.prompt_tokens, usage.completion_tokens));
-    match (reply.text, reply.error) {
-        (Some(text), None) => Ok(BranchReply {
-            text: accept(text, max)?,
-            usage,
-        }),
-        (None, Some(error)) => Err(BranchFailure::new(BranchError::Reported, error)),
-        _ => Err(BranchFailure::new(
-            BranchError::Malformed,
-            "a reply must have either text or error",
-        )),
     }
 }

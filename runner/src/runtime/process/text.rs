@@ -16,8 +16,7 @@ use super::launch::Launch;
 use super::pipes::{read_tail, read_to_end};
 use crate::containment::EXIT_NOT_CONFINED;
 use crate::runtime::model::{
-    BoxFuture, BranchFailure, BranchReply, BranchRequest, CancelToken, RunError, UntrustedRuntime,
-    accept, bounded, too_long,
+    BoxFuture, BranchFailure, BranchReply, BranchRequest, UntrustedRuntime, accept, too_long,
 };
 
 /// One process per branch.
@@ -31,7 +30,7 @@ impl TextProcess {
         Self { launch }
     }
 
-    async fn answer(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
+    async fn run_once(&self, request: &BranchRequest) -> Result<BranchReply, BranchFailure> {
         let own = [
             ("AXIOM_HIVE_SEED", request.seed.to_string()),
             ("AXIOM_HIVE_BRANCH", request.index.to_string()),
@@ -49,16 +48,11 @@ impl TextProcess {
 }
 
 impl UntrustedRuntime for TextProcess {
-    fn run(
-        &self,
-        request: BranchRequest,
-        cancel: CancelToken,
-    ) -> BoxFuture<'_, Result<BranchReply, RunError>> {
-        Box::pin(async move { bounded(request.deadline, &cancel, self.answer(&request)).await })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+    fn answer<'a>(
+        &'a self,
+        request: &'a BranchRequest,
+    ) -> BoxFuture<'a, Result<BranchReply, BranchFailure>> {
+        Box::pin(self.run_once(request))
     }
 }
 
