@@ -110,13 +110,15 @@ impl From<PipelineError> for Failure {
         let exit = match &error {
             PipelineError::Ledger(
                 LedgerError::ConstitutionChanged { .. } | LedgerError::ConstitutionUnknown { .. },
-            ) => Exit::Constitution,
-            PipelineError::Ledger(_) | PipelineError::Release(_) => Exit::Ledger,
+            )
+            | PipelineError::Constitution(_) => Exit::Constitution,
+            PipelineError::Ledger(_)
+            | PipelineError::Release(_)
+            | PipelineError::NoIntent(_)
+            | PipelineError::NotIsolated(_) => Exit::Ledger,
             PipelineError::OtherTask { .. } | PipelineError::TooManyAttempts(_) => Exit::Input,
             PipelineError::Client(error) => of_client(error),
-            PipelineError::NoIntent(_) | PipelineError::NotIsolated(_) => Exit::Ledger,
             PipelineError::Intent(_) | PipelineError::NotOurs { .. } => Exit::Verification,
-            PipelineError::Constitution(_) => Exit::Constitution,
             PipelineError::OutOfTurn(_)
             | PipelineError::Opening(_)
             | PipelineError::Random(_)

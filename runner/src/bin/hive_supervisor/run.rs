@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long an append in flight may take after the pod was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the image of the neighbouring container may take to be pulled and started.
-const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(120);
+const NEIGHBOUR_TIMEOUT: Duration = Duration::from_mins(2);
 /// The key of a Secret that holds an API key, and the one that lists where it may be sent.
 const API_KEY_FILES: [&str; 2] = ["axiomhive-api-key", "axiomhive-allowed-hosts"];
 
