@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 export PATH="$HOME/.cargo/bin:$PWD/.cache/tools/bin:/usr/local/go/bin:$PATH"
 
 RUST_VERSION=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+RUSTUP_VERSION=1.28.2
 CARGO_DENY_VERSION=0.20.2
 CARGO_FUZZ_VERSION=0.13.2
 GO_MINIMUM=1.24
@@ -38,6 +39,22 @@ version_at_least() {
     [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
 }
 
+# Installs rustup for this user: one binary of a version we know, checked before it runs.
+rustup_init() {
+    triple=$(uname -m)-unknown-linux-gnu
+    case $triple in
+    x86_64-*) sum=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
+    aarch64-*) sum=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c ;;
+    *) return 1 ;;
+    esac
+    say "installing rustup $RUSTUP_VERSION for this user"
+    curl --proto '=https' --tlsv1.2 -fsS -o .cache/rustup-init \
+        "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/$triple/rustup-init" &&
+        echo "$sum  .cache/rustup-init" | sha256sum --check --quiet - &&
+        chmod +x .cache/rustup-init &&
+        .cache/rustup-init -y --default-toolchain none --no-modify-path >&2
+}
+
 need_rust() {
     have cc || packages build-essential
     if have rustup; then
@@ -60,12 +77,7 @@ need_rust() {
             return
         fi
         packages curl ca-certificates
-        say "installing rustup for this user with the installer of https://rustup.rs"
-        if curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs -o .cache/rustup-init.sh &&
-            sh .cache/rustup-init.sh -y --default-toolchain none --no-modify-path >&2; then
-            need_rust
-            return
-        fi
+        rustup_init && need_rust && return
     fi
     die "Rust $RUST_VERSION is missing: install rustup (Debian 13 and later: sudo apt-get install rustup; elsewhere: https://rustup.rs), then run the same command again"
 }
