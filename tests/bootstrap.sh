@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a target needs, or says precisely what to install.
 #
-#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, deny, fuzz
+#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, cluster, deny, fuzz
 #
 # As root on a Debian-like machine missing packages are installed by apt-get; elsewhere the command
 # to type is printed and the script fails. Tools of our own go below .cache/tools, nowhere else.
@@ -112,6 +112,18 @@ need_go() {
         die "this distribution's Go $found is too old, $GO_MINIMUM is needed: https://go.dev/dl, then run the same command again"
 }
 
+# What a node of the test cluster is made of.
+need_cluster() {
+    missing=
+    for pair in containerd:containerd runc:runc nft:nftables iptables:iptables ipset:ipset \
+        conntrack:conntrack ip:iproute2 mkfs.ext4:e2fsprogs; do
+        have "${pair%%:*}" || missing="$missing ${pair##*:}"
+    done
+    [ -e /usr/lib/cni/ptp ] || missing="$missing containernetworking-plugins"
+    # shellcheck disable=SC2086 # one word a package
+    [ -z "$missing" ] || packages $missing
+}
+
 # cargo_tool NAME VERSION: a Cargo subcommand, built once into .cache/tools.
 cargo_tool() {
     if [ "$("$1" --version 2>/dev/null | cut -d' ' -f2)" = "$2" ]; then
@@ -130,8 +142,9 @@ for need in "$@"; do
     python) need_python ;;
     demo) need_demo ;;
     go) need_go ;;
+    cluster) need_cluster ;;
     deny) need_rust && cargo_tool cargo-deny "$CARGO_DENY_VERSION" ;;
     fuzz) need_rust && cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION" ;;
-    *) die "unknown need: $need (one of rust, python, demo, go, deny, fuzz)" ;;
+    *) die "unknown need: $need (one of rust, python, demo, go, cluster, deny, fuzz)" ;;
     esac
 done
