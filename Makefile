@@ -1,5 +1,5 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: demo test e2e soak bench bench-ledger lint generate tools help
+.PHONY: cluster cluster-down demo test e2e soak bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -13,9 +13,16 @@ test: ## all tests of the workspace, with the counts of the column "test" in tes
 	@sh tests/bootstrap.sh rust python
 	@sh tests/run.sh test
 
-e2e: ## lint, larger counts, fuzzing, foreign tools, the demo
-	@sh tests/bootstrap.sh rust demo go
+e2e: ## lint, larger counts, foreign tools, the test cluster, the demo, fuzzing
+	@sh tests/bootstrap.sh rust demo go cluster
 	@sh tests/e2e.sh
+
+cluster: ## a real Kubernetes on this machine (root, Linux): built once, started, and tried
+	@sh tests/bootstrap.sh rust go cluster
+	@sh tests/cluster/run.sh
+
+cluster-down: ## end it and remove all that it made
+	@sh tests/cluster/run.sh down
 
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 	@sh tests/bootstrap.sh rust python
@@ -38,4 +45,4 @@ generate: ## write crds/ from the Rust types
 	@cargo run --locked --quiet -p axiom_hive_operator --bin crdgen
 
 tools: ## install everything that any of the above needs
-	@sh tests/bootstrap.sh rust demo go deny fuzz
+	@sh tests/bootstrap.sh rust demo go cluster deny fuzz

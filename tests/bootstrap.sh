@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a target needs, or says precisely what to install.
 #
-#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, deny, fuzz
+#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, cluster, deny, fuzz
 #
 # As root on a Debian-like machine missing packages are installed by apt-get; elsewhere the command
 # to type is printed and the script fails. Tools of our own go below .cache/tools, nowhere else.
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 export PATH="$HOME/.cargo/bin:$PWD/.cache/tools/bin:/usr/local/go/bin:$PATH"
 
 RUST_VERSION=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+RUSTUP_VERSION=1.28.2
 CARGO_DENY_VERSION=0.20.2
 CARGO_FUZZ_VERSION=0.13.2
 GO_MINIMUM=1.24
@@ -38,6 +39,22 @@ version_at_least() {
     [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
 }
 
+# Installs rustup for this user: one binary of a version we know, checked before it runs.
+rustup_init() {
+    triple=$(uname -m)-unknown-linux-gnu
+    case $triple in
+    x86_64-*) sum=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
+    aarch64-*) sum=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c ;;
+    *) return 1 ;;
+    esac
+    say "installing rustup $RUSTUP_VERSION for this user"
+    curl --proto '=https' --tlsv1.2 -fsS -o .cache/rustup-init \
+        "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/$triple/rustup-init" &&
+        echo "$sum  .cache/rustup-init" | sha256sum --check --quiet - &&
+        chmod +x .cache/rustup-init &&
+        .cache/rustup-init -y --default-toolchain none --no-modify-path >&2
+}
+
 need_rust() {
     have cc || packages build-essential
     if have rustup; then
@@ -60,12 +77,7 @@ need_rust() {
             return
         fi
         packages curl ca-certificates
-        say "installing rustup for this user with the installer of https://rustup.rs"
-        if curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs -o .cache/rustup-init.sh &&
-            sh .cache/rustup-init.sh -y --default-toolchain none --no-modify-path >&2; then
-            need_rust
-            return
-        fi
+        rustup_init && need_rust && return
     fi
     die "Rust $RUST_VERSION is missing: install rustup (Debian 13 and later: sudo apt-get install rustup; elsewhere: https://rustup.rs), then run the same command again"
 }
@@ -100,6 +112,18 @@ need_go() {
         die "this distribution's Go $found is too old, $GO_MINIMUM is needed: https://go.dev/dl, then run the same command again"
 }
 
+# What a node of the test cluster is made of.
+need_cluster() {
+    missing=
+    for pair in containerd:containerd runc:runc nft:nftables iptables:iptables ipset:ipset \
+        conntrack:conntrack ip:iproute2 mkfs.ext4:e2fsprogs; do
+        have "${pair%%:*}" || missing="$missing ${pair##*:}"
+    done
+    [ -e /usr/lib/cni/ptp ] || missing="$missing containernetworking-plugins"
+    # shellcheck disable=SC2086 # one word a package
+    [ -z "$missing" ] || packages $missing
+}
+
 # cargo_tool NAME VERSION: a Cargo subcommand, built once into .cache/tools.
 cargo_tool() {
     if [ "$("$1" --version 2>/dev/null | cut -d' ' -f2)" = "$2" ]; then
@@ -118,8 +142,9 @@ for need in "$@"; do
     python) need_python ;;
     demo) need_demo ;;
     go) need_go ;;
+    cluster) need_cluster ;;
     deny) need_rust && cargo_tool cargo-deny "$CARGO_DENY_VERSION" ;;
     fuzz) need_rust && cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION" ;;
-    *) die "unknown need: $need (one of rust, python, demo, go, deny, fuzz)" ;;
+    *) die "unknown need: $need (one of rust, python, demo, go, cluster, deny, fuzz)" ;;
     esac
 done

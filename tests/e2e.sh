@@ -1,5 +1,5 @@
 #!/bin/sh
-# What is too long for `make test`: larger counts, fuzzing, foreign tools, the demo, lint.
+# What is too long for `make test`: lint, larger counts, foreign tools, the cluster, the demo, fuzzing.
 # Every step runs even when an earlier one failed; the last line counts them.
 set -u
 cd "$(dirname "$0")/.."
@@ -23,6 +23,7 @@ step() {
 step lint sh tests/lint.sh
 step 'larger counts' sh tests/run.sh e2e
 step 'foreign tools' sh tests/conformance/run.sh
+step cluster sh tests/cluster/run.sh ci
 step demo sh tests/demo/demo.sh
 step 'demo without a model' env DEMO_MODEL=markov sh tests/demo/demo.sh
 step fuzzing sh tests/fuzz.sh

@@ -4,8 +4,10 @@ use std::fmt;
 
 use axiom_hive_core::record::Reason;
 use axiom_hive_core::supervisor::OutcomeKind;
+use axiom_hive_core::wire::ErrorCode;
 
 use crate::ledger::LedgerError;
+use crate::ledger_client::ClientError;
 use crate::pipeline::PipelineError;
 
 /// How a program of ours ends. `docs/USAGE.md` has the table with who retries what.
@@ -89,17 +91,39 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+fn of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Deadline(_) => Exit::Ledger,
+        ClientError::Refused { code, .. } => match code {
+            ErrorCode::ConstitutionChanged | ErrorCode::ConstitutionUnknown => Exit::Constitution,
+            _ => Exit::Ledger,
+        },
+        ClientError::Tls(_) | ClientError::Token { .. } => Exit::Constitution,
+        ClientError::Malformed(_) | ClientError::Unverified(_) | ClientError::Other(_) => {
+            Exit::Verification
+        }
+    }
+}
+
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         let exit = match &error {
             PipelineError::Ledger(
                 LedgerError::ConstitutionChanged { .. } | LedgerError::ConstitutionUnknown { .. },
-            ) => Exit::Constitution,
-            PipelineError::Ledger(_) | PipelineError::Release(_) => Exit::Ledger,
+            )
+            | PipelineError::Constitution(_) => Exit::Constitution,
+            PipelineError::Ledger(_)
+            | PipelineError::Release(_)
+            | PipelineError::NoIntent(_)
+            | PipelineError::NotIsolated(_) => Exit::Ledger,
             PipelineError::OtherTask { .. } | PipelineError::TooManyAttempts(_) => Exit::Input,
-            PipelineError::OutOfTurn(_) | PipelineError::Opening(_) | PipelineError::Random(_) => {
-                Exit::Bug
-            }
+            PipelineError::Client(error) => of_client(error),
+            PipelineError::Intent(_) | PipelineError::NotOurs { .. } => Exit::Verification,
+            PipelineError::OutOfTurn(_)
+            | PipelineError::Opening(_)
+            | PipelineError::Random(_)
+            | PipelineError::NothingAppended
+            | PipelineError::Stopped => Exit::Bug,
         };
         Self::new(exit, error)
     }

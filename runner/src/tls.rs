@@ -59,7 +59,7 @@ impl ServerFiles {
 
     /// The configuration of a server that speaks HTTP/2 and HTTP/1.1.
     pub(crate) fn load(&self) -> Result<ServerConfig, TlsError> {
-        let chain = certificates(&self.certificate)?;
+        let chain = chain(&self.certificate)?;
         let key = private_key(&self.key)?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -67,7 +67,8 @@ impl ServerFiles {
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let roots = Arc::new(authorities(path)?);
+                let roots = authorities(&read(path)?).map_err(|must| file(path, must))?;
+                let roots = Arc::new(roots);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
                     .allow_unauthenticated()
                     .build()
@@ -92,18 +93,18 @@ pub struct ClientFiles {
     pub key: PathBuf,
 }
 
-/// An HTTPS client that trusts the authorities in the file `ca` only, goes through no proxy and
-/// follows no redirection.
-pub(crate) fn http_client(ca: &Path, own: Option<&ClientFiles>) -> Result<Client, TlsError> {
+/// An HTTPS client that trusts the authorities in `ca` (PEM) only, goes through no proxy and follows
+/// no redirection.
+pub(crate) fn http_client(ca: &[u8], own: Option<&ClientFiles>) -> Result<Client, TlsError> {
     let config = |error: &dyn std::fmt::Display| TlsError::Config(error.to_string());
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| config(&error))?
-        .with_root_certificates(authorities(ca)?);
+        .with_root_certificates(authorities(ca).map_err(TlsError::Config)?);
     let tls = match own {
         None => builder.with_no_client_auth(),
         Some(own) => builder
-            .with_client_auth_cert(certificates(&own.certificate)?, private_key(&own.key)?)
+            .with_client_auth_cert(chain(&own.certificate)?, private_key(&own.key)?)
             .map_err(|error| config(&error))?,
     };
     Client::builder()
@@ -121,25 +122,26 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The error says what must hold.
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(pem)? {
         let added = roots.add(certificate);
-        added.map_err(|error| file(path, format!("must hold certificate authorities: {error}")))?;
+        added.map_err(|error| format!("must hold certificate authorities: {error}"))?;
     }
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates(&read(path)?).map_err(|must| file(path, must))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        Ok(_) => Err(file(path, "must hold 1 or more certificates as PEM")),
-        Err(error) => Err(file(
-            path,
-            format!("must hold certificates as PEM: {error}"),
-        )),
+        Ok(_) => Err("must hold 1 or more certificates as PEM".to_owned()),
+        Err(error) => Err(format!("must hold certificates as PEM: {error}")),
     }
 }
 
@@ -148,7 +150,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|error| file(path, format!("must hold a private key as PEM: {error}")))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// A file of at most 1 MiB.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let opened = File::open(path).map_err(|error| file(path, error))?;
     let mut bytes = Vec::new();
     let read = opened.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes);

@@ -331,44 +331,6 @@ fn exit_70_for_a_bug() {
     assert_eq!(output.unwrap().status.code(), Some(70));
 }
 
-#[test]
-fn the_supervisor_of_a_pod_takes_its_task_from_a_file() {
-    let hive = Hive::default();
-    hive.write(
-        "task.json",
-        r#"{"prompt":"mail ann@example.org","runtime":{"kind":"echo"}}"#,
-    );
-    let run = |task: &str| {
-        let args = [
-            "--task",
-            task,
-            "--task-uid",
-            "pod-1",
-            "--constitution",
-            "constitution.toml",
-        ];
-        std::process::Command::new(env!("CARGO_BIN_EXE_hive_supervisor"))
-            .env("XDG_STATE_HOME", hive.path("state"))
-            .current_dir(hive.dir.path())
-            .arg("run")
-            .args(args)
-            .args(["--ledger", "ledger", "--receipt", "receipt.tlog-proof"])
-            .output()
-            .unwrap()
-    };
-    assert_eq!(run("task.json").status.code(), Some(0));
-    let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
-    let args = [
-        "verify",
-        "--receipt",
-        "receipt.tlog-proof",
-        "--key",
-        key.trim(),
-    ];
-    assert!(hive.cli(&args).expect(0).stdout.contains("task pod-1"));
-    assert_eq!(run("no-such-file.json").status.code(), Some(1));
-}
-
 /// Invariant 5, and the privacy of what may be published: policy, task, runtime and build are in the
 /// record; no text, salt or key is in a leaf, a tree or a receipt.
 #[test]

@@ -11,7 +11,7 @@
 set -eu
 cd "$(dirname "$0")"
 export PATH="$PATH:/usr/local/go/bin"
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=auto
 CACHE=${AXIOM_HIVE_CLUSTER_CACHE:-$HOME/.cache/axiom-hive-testcluster}
 TOOLS='kubernetes etcd kube-router coredns kwok helm testbox'
 COMPONENTS='kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl'
@@ -54,7 +54,7 @@ stamp() {
 }
 
 hash_of() {
-    { cat tools/"$1"/go.* tools/"$1"/*.go; package "$1"; stamp "$1"; go version; } 2>/dev/null | sha256sum | cut -c1-16
+    { cat tools/"$1"/go.* tools/"$1"/*.go; package "$1"; stamp "$1"; (cd tools/"$1" && go version); } 2>/dev/null | sha256sum | cut -c1-16
 }
 
 # link FILE NAME: makes no link that is there, since somebody may be using it.
@@ -93,7 +93,7 @@ build() {
 
 # shellcheck disable=SC2086 # one word a tool
 [ $# -gt 0 ] || set -- $TOOLS
-command -v go >/dev/null || die 'Go is missing: https://go.dev/dl (1.26 or later)'
+command -v go >/dev/null || die 'Go is missing: https://go.dev/dl (1.24 or later, which fetches the version that a module names)'
 BIN=$CACHE/bin-$(for tool in $TOOLS; do hash_of "$tool"; done | sha256sum | cut -c1-16)
 mkdir -p "$BIN"
 # Two heavy links at once need more memory than a small machine has.

@@ -163,6 +163,14 @@ pub enum Salts {
     Seed([u8; 32]),
     /// Of payloads that exist, for replay.
     Recorded(BTreeMap<Label, Salt>),
+    /// Of payloads that somebody else recorded, and fresh ones for all others: an attempt that an
+    /// operator's intent began.
+    Continued {
+        /// The salts that exist.
+        recorded: BTreeMap<Label, Salt>,
+        /// For all others, as in [`Salts::Seed`].
+        seed: [u8; 32],
+    },
 }
 
 /// Replay needs a salt that was not recorded.
@@ -173,8 +181,12 @@ pub struct MissingSalt(pub Label);
 impl Salts {
     /// The salt of the payload `label`.
     pub fn salt(&self, label: &Label) -> Result<Salt, MissingSalt> {
+        let fresh = |seed| Salt(hmac_sha256(seed, label.as_str().as_bytes()));
         match self {
-            Self::Seed(seed) => Ok(Salt(hmac_sha256(seed, label.as_str().as_bytes()))),
+            Self::Seed(seed) => Ok(fresh(seed)),
+            Self::Continued { recorded, seed } => {
+                Ok(recorded.get(label).copied().unwrap_or_else(|| fresh(seed)))
+            }
             Self::Recorded(salts) => salts
                 .get(label)
                 .copied()
@@ -199,6 +211,7 @@ impl fmt::Debug for Salts {
         f.write_str(match self {
             Self::Seed(_) => "Salts::Seed(..)",
             Self::Recorded(_) => "Salts::Recorded(..)",
+            Self::Continued { .. } => "Salts::Continued(..)",
         })
     }
 }

@@ -59,6 +59,8 @@ pub struct Supervisor<'p> {
     waiting: BTreeMap<u32, BranchResult>,
     committed: u32,
     stop: Option<StopEvent>,
+    /// A prompt that the intent could not bring: kept with the outcome.
+    own_prompt: Option<Payload>,
     /// Whether a failed runtime ends the task, or only this attempt.
     failure_is_final: bool,
 }
@@ -87,6 +89,8 @@ impl<'p> Supervisor<'p> {
             record: Record::new(body.clone()),
             payloads: intent_payloads(&deliberation),
         };
+        let is_elsewhere = task.spec.prompt_from.is_some();
+        let own_prompt = kept_prompt(&deliberation).filter(|_| is_elsewhere);
         let mut machine = Self {
             task,
             prepared,
@@ -100,6 +104,7 @@ impl<'p> Supervisor<'p> {
             waiting: BTreeMap::new(),
             committed: 0,
             stop: None,
+            own_prompt,
             failure_is_final,
         };
         let commands = match acknowledged {
@@ -134,7 +139,8 @@ impl<'p> Supervisor<'p> {
 
     /// An intent that says the same may be an earlier append of this run whose answer was lost.
     fn intent_acknowledged(&mut self, record: &Record) -> Result<Vec<Command>, OutOfTurn> {
-        if !is_same_intent(&record.body, &self.intent) {
+        let is_elsewhere = self.task.spec.prompt_from.is_some();
+        if !is_same_intent(&record.body, &self.intent, is_elsewhere) {
             return Err(OutOfTurn::OtherIntent);
         }
         Ok(self.begin())
@@ -253,6 +259,7 @@ impl<'p> Supervisor<'p> {
             decided: verdict.decided,
         };
         verdict.payloads.extend(detail);
+        verdict.payloads.extend(self.own_prompt.take());
         let record = Record::new(self.body(outcome));
         self.state = State::AwaitTerminal {
             record: Box::new(record.clone()),
@@ -349,22 +356,41 @@ fn intent_body(deliberation: &Deliberation<'_>, observed: ObservedIntent) -> Bod
 fn intent_payloads(deliberation: &Deliberation<'_>) -> Vec<Payload> {
     let measured = &deliberation.measured;
     let mut payloads = vec![measured.runtime.clone(), measured.task.clone()];
-    if deliberation.prepared.constitution.ledger.keep_prompt {
-        payloads.push(measured.prompt.clone());
-    }
     payloads.retain(|payload| payload.bytes.len() <= MAX_PAYLOAD_BYTES);
+    payloads.extend(kept_prompt(deliberation));
     payloads
 }
 
-/// Whether two intents say the same; what was observed may differ.
-fn is_same_intent(one: &Body, other: &Body) -> bool {
+fn kept_prompt(deliberation: &Deliberation<'_>) -> Option<Payload> {
+    let prompt = &deliberation.measured.prompt;
+    let is_kept = deliberation.prepared.constitution.ledger.keep_prompt
+        && prompt.bytes.len() <= MAX_PAYLOAD_BYTES;
+    is_kept.then(|| prompt.clone())
+}
+
+/// Whether two intents say the same; what was observed may differ, and so may the prompt where it is
+/// read from elsewhere.
+fn is_same_intent(one: &Body, other: &Body, prompt_is_elsewhere: bool) -> bool {
     let (mut one, mut other) = (one.clone(), other.clone());
-    let (Body::Intent { observed: a, .. }, Body::Intent { observed: b, .. }) =
-        (&mut one, &mut other)
+    let (
+        Body::Intent {
+            observed: a,
+            prompt: p,
+            ..
+        },
+        Body::Intent {
+            observed: b,
+            prompt: q,
+            ..
+        },
+    ) = (&mut one, &mut other)
     else {
         return false;
     };
     a.clone_from(b);
+    if prompt_is_elsewhere {
+        *p = *q;
+    }
     one == other
 }
 

@@ -38,6 +38,7 @@
 //! ```
 
 mod deliberation;
+mod intended;
 mod machine;
 mod prepared;
 mod protocol;
@@ -46,6 +47,7 @@ mod replay;
 mod seed;
 
 pub use deliberation::{BranchResult, Deliberation, Verdict};
+pub use intended::IntentError;
 pub use machine::Supervisor;
 pub use prepared::{PrepareError, Prepared, Task};
 pub use protocol::{

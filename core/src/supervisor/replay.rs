@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use crate::constitution::Constitution;
 use crate::interceptor::HashKey;
 use crate::record::{
     Body, BranchRecord, BranchResultKind, Commitment, Decided, Label, MissingSalt, Observed,
     Outcome, Payload, Reason, Record, Salt, Salts, StopEvent, TaskRef,
 };
-use crate::task::{PromptSource, RuntimeSpec, TaskSpec};
+use crate::task::TaskSpec;
 
 use super::deliberation::{BranchResult, Deliberation};
+use super::intended::spec_of;
 use super::prepared::{PrepareError, Prepared, Task};
 
 /// Why a record cannot be replayed, or what differs.
@@ -111,7 +110,6 @@ fn check_intent(intent: &Record, outcome: &Outcome) -> Result<(), ReplayError> {
             && bare.constitution == decided.constitution
             && bare.spec == decided.spec
             && bare.runtime == decided.runtime
-            && bare.prompt == decided.prompt
     });
     is_same.then_some(()).ok_or(ReplayError::OtherIntent)
 }
@@ -148,15 +146,6 @@ struct Found<'a, F> {
     salts: BTreeMap<Label, Salt>,
 }
 
-/// The `task` payload.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TaskText {
-    prompt_from: Option<PromptSource>,
-    runtime: RuntimeSpec,
-    branches: Option<u32>,
-}
-
 impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
     fn get(&mut self, label: Label, commitment: Commitment) -> Result<Vec<u8>, ReplayError> {
         let Some(payload) = (self.payload)(&commitment) else {
@@ -175,23 +164,23 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
     }
 
     fn spec(&mut self, intent: &Record, decided: &Decided) -> Result<TaskSpec, ReplayError> {
-        let Body::Intent { task_text, .. } = &intent.body else {
+        let Body::Intent {
+            task_text,
+            prompt: intended,
+            ..
+        } = &intent.body
+        else {
             return Err(ReplayError::OtherIntent);
         };
         let prompt = self.text(Label::PROMPT, decided.prompt)?;
         self.get(Label::RUNTIME, decided.runtime.spec)?;
         let bytes = self.get(Label::TASK, *task_text)?;
-        let TaskText {
-            prompt_from,
-            runtime,
-            branches,
-        } = serde_json::from_slice(&bytes).map_err(|_| ReplayError::Malformed(Label::TASK))?;
-        Ok(TaskSpec {
-            prompt,
-            prompt_from,
-            runtime,
-            branches,
-        })
+        let spec = spec_of(&bytes, prompt).ok_or(ReplayError::Malformed(Label::TASK))?;
+        // Whoever wrote the intent of a prompt from elsewhere could not commit to it.
+        if spec.prompt_from.is_none() && *intended != decided.prompt {
+            return Err(ReplayError::OtherIntent);
+        }
+        Ok(spec)
     }
 
     fn branches(&mut self, records: &[BranchRecord]) -> Result<Vec<BranchResult>, ReplayError> {

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::config::KubernetesConfig;
 use super::refusal::Refusal;
-use crate::tls::{TlsError, http_client};
+use crate::tls::{TlsError, http_client, read};
 
 const REVIEW_PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// A review takes milliseconds; an API server that takes longer is not there.
@@ -66,7 +66,7 @@ struct Verdict {
 impl TokenReviews {
     pub(super) fn new(config: &KubernetesConfig) -> Result<Self, TlsError> {
         Ok(Self {
-            client: http_client(&config.ca_file, None)?,
+            client: http_client(&read(&config.ca_file)?, None)?,
             url: format!("{}{REVIEW_PATH}", config.api_server.trim_end_matches('/')),
             audience: config.audience.clone(),
             own_token: config.token_file.clone(),

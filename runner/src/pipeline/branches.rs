@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axiom_hive_core::constitution::{Constitution, RuntimeKind};
+use axiom_hive_core::constitution::{BROKER_PORT, Constitution, RuntimeKind};
 use axiom_hive_core::record::{
     BranchError, ContainmentLevel, ContainmentRecord, EgressRecord, MAX_INTEGER, Usage,
 };
@@ -14,6 +14,7 @@ use axiom_hive_core::task::RuntimeSpec;
 use tokio::task::JoinSet;
 
 use crate::egress::{Broker, MAX_REFUSALS, Rules};
+use crate::runtime::pod::{Expected, PodError, ToAgent, accept};
 use crate::runtime::{
     BranchFailure, BranchReply, BranchRequest, BuiltRuntime, CancelToken, RunError, RuntimeError,
     RuntimeOptions, build,
@@ -27,6 +28,8 @@ pub(super) struct Branches<'a> {
     spec: &'a RuntimeSpec,
     constitution: &'a Constitution,
     options: &'a RuntimeOptions,
+    /// Who runs a process for us, in a pod.
+    neighbour: Option<Expected>,
     built: Option<BuiltRuntime>,
     /// The way out of a process, where the constitution lists any.
     broker: Option<Arc<Broker>>,
@@ -53,6 +56,7 @@ impl<'a> Branches<'a> {
             spec,
             constitution,
             options,
+            neighbour: None,
             built: None,
             broker: None,
             unavailable: None,
@@ -64,8 +68,25 @@ impl<'a> Branches<'a> {
         }
     }
 
+    /// A process is run by the neighbouring container.
+    pub(super) fn in_neighbour(&mut self, neighbour: Option<Expected>) {
+        self.neighbour = neighbour;
+    }
+
+    /// No branch may start.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.note(why);
+        tracing::error!(why, "the runtime is not started");
+        self.is_refused = true;
+    }
+
+    /// Every branch fails, for want of a runtime.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.unavailable = Some(why);
+    }
+
     /// Starts one branch; its end comes from [`Branches::next`].
-    pub(super) fn start(
+    pub(super) async fn start(
         &mut self,
         index: u32,
         seed: u64,
@@ -75,7 +96,7 @@ impl<'a> Branches<'a> {
             return Err(NotContained);
         }
         if self.built.is_none() && self.unavailable.is_none() {
-            self.build()?;
+            self.build().await?;
         }
         let policy = &self.constitution.supervisor;
         let deadline = Duration::from_secs(policy.branch_timeout_seconds.into());
@@ -112,7 +133,7 @@ impl<'a> Branches<'a> {
     }
 
     /// Finding the program and proving containment blocks for some milliseconds, before any branch.
-    fn build(&mut self) -> Result<(), NotContained> {
+    async fn build(&mut self) -> Result<(), NotContained> {
         let mut options = self.options.clone();
         match self.open_broker() {
             Ok(broker) => {
@@ -124,7 +145,20 @@ impl<'a> Branches<'a> {
                 return Ok(());
             }
         }
-        match build(self.spec, &self.constitution.runtime, &options) {
+        let policy = &self.constitution.runtime;
+        let built = match &self.neighbour {
+            Some(expected) if self.spec.kind() == RuntimeKind::Process => {
+                let build = ToAgent::Build {
+                    spec: self.spec.clone(),
+                    policy: policy.clone(),
+                    containment: options.containment,
+                    broker_port: options.broker_port,
+                };
+                accept(expected, &build).await
+            }
+            _ => build(self.spec, policy, &options).map_err(PodError::from),
+        };
+        match built {
             Ok(built) => {
                 for wall in &built.missing_walls {
                     tracing::warn!(wall, "containment is not strict");
@@ -132,10 +166,8 @@ impl<'a> Branches<'a> {
                 self.built = Some(built);
                 Ok(())
             }
-            Err(error @ RuntimeError::Containment { .. }) => {
-                self.note(&error.to_string());
-                tracing::error!(%error, "the runtime is not started");
-                self.is_refused = true;
+            Err(error @ PodError::Runtime(RuntimeError::Containment { .. })) => {
+                self.refuse(&error.to_string());
                 Err(NotContained)
             }
             Err(error) => {
@@ -146,13 +178,15 @@ impl<'a> Branches<'a> {
         }
     }
 
-    /// A broker of this attempt, on a port of its own, for a process that may reach something.
+    /// A broker of this attempt, for a process that may reach something. On one machine, which runs
+    /// share, the kernel chooses its port.
     fn open_broker(&self) -> std::io::Result<Option<Arc<Broker>>> {
         let egress = &self.constitution.egress;
         if egress.allow.is_empty() || self.spec.kind() != RuntimeKind::Process {
             return Ok(None);
         }
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = self.neighbour.as_ref().map_or(0, |_| BROKER_PORT);
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         Broker::start(listener, Rules::new(egress)).map(|broker| Some(Arc::new(broker)))

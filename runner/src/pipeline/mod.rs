@@ -1,17 +1,25 @@
 //! The pipeline: one task through runtime, supervisor and ledger.
 //!
-//! [`run_task`] drives the state machine of `axiom_hive_core::supervisor`: it owns the clock, the
-//! random bytes, the processes and the ledger; every decision is the machine's. The command line and
-//! the pod's supervisor both call it.
+//! What drives the state machine of `axiom_hive_core::supervisor` owns the clock, the random bytes, the
+//! processes and the connection to the ledger; every decision is the machine's. [`run_task`] is for
+//! the command line: it owns the ledger and the task. [`run_attempt`] is for a pod: task, constitution
+//! and intent come from a ledger service.
 
+mod attempt;
 mod branches;
 mod build;
 mod drive;
+mod error;
+mod store;
 mod sweep;
+mod task;
 
+pub use attempt::{Attempt, run_attempt};
 pub use build::build_ref;
-pub use drive::{Finished, Job, PipelineError, run_task};
+pub use drive::Ended;
+pub use error::PipelineError;
 pub use sweep::close_dead_runs;
+pub use task::{Finished, Job, run_task};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,10 +2,13 @@
 //! server that reviews tokens is a stand-in; the real one is asked on a cluster.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod binary;
+mod client;
 mod limits;
 mod listen;
 mod read;
 mod records;
+mod supervisor;
 mod support;
 mod tokens;
 mod write;

@@ -12,8 +12,9 @@ use axiom_hive_core::wire::{
     AppendEntry, AppendReply, AppendRequest, ErrorBody, ErrorCode, RECORDS_PATH,
 };
 use axiom_hive_runner::ledger::{KeyStore, Ledger};
+use axiom_hive_runner::ledger_client::{Credential, Endpoint, LedgerClient};
 use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
-use axiom_hive_runner::tls::ServerFiles;
+use axiom_hive_runner::tls::{ClientFiles, ServerFiles};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -129,6 +130,7 @@ pub(crate) struct Served {
     pub(crate) dir: TempDir,
     pub(crate) authority: Authority,
     pub(crate) addresses: Addresses,
+    settings: String,
     pub(crate) vkey: VerifyingKey,
     pub(crate) api: Arc<ApiServer>,
     pub(crate) stop: CancellationToken,
@@ -151,33 +153,54 @@ impl Served {
         let settings = settings
             .replace("API_SERVER", &format!("https://{api_address}"))
             .replace("DIR", &dir.path().display().to_string());
-        let signing = SigningKey::new(ORIGIN, &[7; 32]).unwrap();
-        let vkey = signing.verifying_key().clone();
-        let keys = KeyStore::of_key(&dir.path().join("state"), signing).unwrap();
-        let ledger = Ledger::open(&dir.path().join("ledger"), &keys).unwrap();
-        let files = ServerFiles {
-            certificate,
-            key,
-            client_ca: Some(authority.ca()),
-        };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let addresses = Addresses {
             https: any,
             canary: any,
         };
         let stop = CancellationToken::new();
-        let config = Config::parse(&settings).unwrap();
-        let bound = Bound::new(ledger, &config, files, addresses, stop.clone());
-        let bound = bound.await.unwrap();
+        let bound = open(dir.path(), &authority, &settings, addresses, &stop).await;
         Self {
             addresses: bound.addresses().unwrap(),
             serving: tokio::spawn(bound.serve()),
             dir,
             authority,
-            vkey,
+            settings,
+            vkey: signing_key().verifying_key().clone(),
             api,
             stop,
         }
+    }
+
+    /// Ends the service and waits until its ledger is free.
+    pub(crate) async fn halt(&mut self) {
+        self.stop.cancel();
+        (&mut self.serving).await.unwrap();
+    }
+
+    /// Serves again what [`Served::halt`] left, at the same addresses.
+    pub(crate) async fn resume(&mut self) {
+        self.stop = CancellationToken::new();
+        let (dir, addresses) = (self.dir.path(), self.addresses);
+        let bound = open(dir, &self.authority, &self.settings, addresses, &self.stop).await;
+        self.serving = tokio::spawn(bound.serve());
+    }
+
+    /// What a program needs to know to be a client.
+    pub(crate) fn endpoint(&self, credential: Credential) -> Endpoint {
+        Endpoint {
+            url: self.url(""),
+            ca: std::fs::read_to_string(self.authority.ca()).unwrap(),
+            key: self.vkey.clone(),
+            credential,
+        }
+    }
+
+    /// A client with the certificate for `name`.
+    pub(crate) fn client(&self, name: &str) -> LedgerClient {
+        let (certificate, key) = self.authority.issue(name);
+        let files = ClientFiles { certificate, key };
+        LedgerClient::new(self.endpoint(Credential::Certificate(files))).unwrap()
     }
 
     /// Settings for tokens, with `more` below `[kubernetes]`.
@@ -223,6 +246,29 @@ impl Served {
         entries.extend(intents.iter().map(intent));
         operator.append(entries).await.unwrap();
     }
+}
+
+fn signing_key() -> SigningKey {
+    SigningKey::new(ORIGIN, &[7; 32]).unwrap()
+}
+
+async fn open(
+    dir: &Path,
+    authority: &Authority,
+    settings: &str,
+    addresses: Addresses,
+    stop: &CancellationToken,
+) -> Bound {
+    let keys = KeyStore::of_key(&dir.join("state"), signing_key()).unwrap();
+    let ledger = Ledger::open(&dir.join("ledger"), &keys).unwrap();
+    let files = ServerFiles {
+        certificate: dir.join("tls/127.0.0.1.pem"),
+        key: dir.join("tls/127.0.0.1.key"),
+        client_ca: Some(authority.ca()),
+    };
+    let config = Config::parse(settings).unwrap();
+    let bound = Bound::new(ledger, &config, files, addresses, stop.clone());
+    bound.await.unwrap()
 }
 
 /// Somebody with a credential.

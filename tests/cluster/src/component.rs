@@ -118,9 +118,7 @@ impl Component {
     /// SIGSTOP until the returned value is dropped.
     #[must_use]
     pub fn pause(&self) -> Paused {
-        let pid = self.pid();
-        signal(pid, Signal::STOP);
-        Paused(pid)
+        Paused::stop(self.pid())
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
@@ -160,6 +158,13 @@ impl Drop for Component {
 /// A stopped process; it goes on when this is dropped.
 #[derive(Debug)]
 pub struct Paused(u32);
+
+impl Paused {
+    pub(crate) fn stop(pid: u32) -> Self {
+        signal(pid, Signal::STOP);
+        Self(pid)
+    }
+}
 
 impl Drop for Paused {
     fn drop(&mut self) {

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
 
 use crate::command::run_with_input;
 use crate::component::Paused;
@@ -18,6 +21,11 @@ pub(crate) const MAX_SECONDS: u64 = 600;
 pub enum Fault {
     /// A component's process is stopped, for example `kube-apiserver` or `node-1/kubelet` (SIGSTOP).
     Pause {
+        /// As in `cluster status`.
+        component: String,
+    },
+    /// Stopped for 90 of every 100 ms: whatever it does, or passes on, comes late. This kernel has no netem.
+    Slow {
         /// As in `cluster status`.
         component: String,
     },
@@ -63,6 +71,7 @@ impl Fault {
     pub(crate) fn to_line(&self) -> String {
         match self {
             Self::Pause { component } => format!("pause {component}"),
+            Self::Slow { component } => format!("slow {component}"),
             Self::Drop { from, to } => format!("drop {from} {to}"),
             Self::Reject { from, to } => format!("reject {from} {to}"),
             Self::Throttle {
@@ -81,6 +90,9 @@ impl Fault {
         let owned = |word: &str| word.to_owned();
         Some(match words {
             ["pause", component] => Self::Pause {
+                component: owned(component),
+            },
+            ["slow", component] => Self::Slow {
                 component: owned(component),
             },
             ["drop", from, to] => Self::Drop {
@@ -128,7 +140,9 @@ impl Fault {
                     matching(from, to)
                 )
             }
-            Self::Pause { .. } | Self::Partition { .. } | Self::Fill { .. } => return None,
+            Self::Pause { .. } | Self::Slow { .. } | Self::Partition { .. } | Self::Fill { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -138,6 +152,8 @@ impl Fault {
 pub(crate) enum Undo {
     /// The process goes on when this is dropped.
     Continue { _paused: Paused },
+    /// The process goes on when this task is aborted.
+    Slices(AbortHandle),
     /// The rules of this fault in the packet filters of these nodes.
     Rules { table: String, nodes: Vec<u8> },
     /// The link of a node.
@@ -150,6 +166,10 @@ impl Undo {
     pub(crate) async fn now(self) -> Result<(), Error> {
         match self {
             Self::Continue { .. } => Ok(()),
+            Self::Slices(task) => {
+                task.abort();
+                Ok(())
+            }
             Self::Rules { table, nodes } => {
                 for node in nodes {
                     // A node that was killed has taken its rules along.
@@ -161,6 +181,19 @@ impl Undo {
             Self::File(path) => std::fs::remove_file(&path).map_err(Error::file(&path)),
         }
     }
+}
+
+/// Lets a process run for a tenth of the time.
+pub(crate) fn slow(pid: u32) -> Undo {
+    let slices = tokio::task::spawn_local(async move {
+        loop {
+            let paused = Paused::stop(pid);
+            tokio::time::sleep(Duration::from_millis(90)).await;
+            drop(paused);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    Undo::Slices(slices.abort_handle())
 }
 
 /// Puts a rule before all others into the packet filters of nodes.

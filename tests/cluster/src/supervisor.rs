@@ -287,6 +287,15 @@ impl Supervisor {
                     .map(|paused| Undo::Continue { _paused: paused })
                     .ok_or_else(|| Error::Program(format!("{component} was not paused")))
             }
+            Fault::Slow { component } => {
+                let mut pid = 0;
+                self.with_component(component, |component| {
+                    pid = component.pid();
+                    Ok(())
+                })
+                .await?;
+                Ok(faults::slow(pid))
+            }
             Fault::Partition { node } => {
                 let node = self.node(&node.to_string()).await?.number;
                 network::connect(node, false).await?;

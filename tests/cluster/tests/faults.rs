@@ -41,6 +41,7 @@ async fn faults_act_and_end() {
         .create(&PostParams::default(), &claim)
         .await
         .unwrap();
+    a_full_volume_takes_nothing_until_it_has_room(cluster, namespace.name(), &pods).await;
     a_node_starts_again_with_its_volumes(cluster, &client, &pods).await;
 }
 
@@ -72,18 +73,20 @@ async fn packets_are_dropped_rejected_and_pass_again(cluster: &TestCluster, pods
         drop(active);
         assert_eq!(reach().await, open, "after {fault:?}");
     }
+    // Forty handshakes are more than 1 kB in a second and less than 1 MB.
+    let throttle = |kilobytes_per_second| Fault::Throttle {
+        from: from.clone(),
+        to: to.clone(),
+        kilobytes_per_second,
+    };
+    let active = cluster.fault(&throttle(1), 60).await.unwrap();
+    assert_ne!(reach().await, open, "throttled");
+    drop(active);
+    let active = cluster.fault(&throttle(1000), 60).await.unwrap();
+    assert_eq!(reach().await, open, "throttled above what is needed");
+    drop(active);
     // A fault ends by itself.
-    let active = cluster
-        .fault(
-            &Fault::Throttle {
-                from,
-                to,
-                kilobytes_per_second: 1,
-            },
-            1,
-        )
-        .await
-        .unwrap();
+    let active = cluster.fault(&throttle(1), 1).await.unwrap();
     eventually("the end of a fault", 10, async || {
         (!cluster.status().await.unwrap().contains("fault")).then_some(())
     })
@@ -107,6 +110,20 @@ async fn a_paused_api_server_is_silent_and_goes_on(cluster: &TestCluster, client
     assert!(answer.is_err(), "a paused API server answered");
     drop(paused);
     client.apiserver_version().await.unwrap();
+
+    let slow = Fault::Slow {
+        component: "kube-apiserver".to_owned(),
+    };
+    let slowed = cluster.fault(&slow, 30).await.unwrap();
+    let started = Instant::now();
+    for _ in 0..5 {
+        client.apiserver_version().await.unwrap();
+    }
+    eprintln!(
+        "five requests to a slow API server in {} ms",
+        started.elapsed().as_millis()
+    );
+    drop(slowed);
 
     let started = Instant::now();
     cluster.restart_api_server().await.unwrap();
@@ -167,16 +184,36 @@ async fn a_partitioned_node_is_reachable_again(cluster: &TestCluster, pods: &Pod
     .unwrap();
 }
 
-async fn a_node_starts_again_with_its_volumes(cluster: &TestCluster, client: &Client, pods: &Pods) {
-    let append = |line: &str| {
-        let mut spec = on("node-2");
-        spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-        let mut object = generated(&["append", "/data/file", line], &spec);
-        object["spec"]["containers"][0]["volumeMounts"] =
-            json!([{"name": "data", "mountPath": "/data"}]);
-        object
+fn append(line: &str) -> Value {
+    let mut spec = on("node-2");
+    spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    let mut object = generated(&["append", "/data/file", line], &spec);
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
+    object
+}
+
+async fn a_full_volume_takes_nothing_until_it_has_room(
+    cluster: &TestCluster,
+    namespace: &str,
+    pods: &Pods,
+) {
+    assert_eq!(pods.run(append("zero")).await, (true, "zero\n".to_owned()));
+    let fault = Fault::Fill {
+        namespace: namespace.to_owned(),
+        claim: "data".to_owned(),
     };
-    assert_eq!(pods.run(append("one")).await, (true, "one\n".to_owned()));
+    let active = cluster.fault(&fault, 60).await.unwrap();
+    let line = "x".repeat(8192);
+    let (ended_well, said) = pods.run(append(&line)).await;
+    assert!(!ended_well && said.contains("no space left"), "{said}");
+    drop(active);
+    let (ended_well, _) = pods.run(append("after")).await;
+    assert!(ended_well);
+}
+
+async fn a_node_starts_again_with_its_volumes(cluster: &TestCluster, client: &Client, pods: &Pods) {
+    let (_, before) = pods.run(append("one")).await;
     cluster.kill_node(2).await.unwrap();
     let status = cluster.status().await.unwrap();
     assert!(status.contains("node-2/init STOPPED"), "{status}");
@@ -188,7 +225,7 @@ async fn a_node_starts_again_with_its_volumes(cluster: &TestCluster, client: &Cl
     );
     assert_eq!(
         pods.run(append("two")).await,
-        (true, "one\ntwo\n".to_owned())
+        (true, format!("{before}two\n"))
     );
     let node = Api::<Node>::all(client.clone())
         .get("node-2")

@@ -1,0 +1,42 @@
+#!/bin/sh
+# A real Kubernetes on this machine: builds it where it is not built, starts it, and tries it.
+#
+#   sh tests/cluster/run.sh         up, then its own tests; it stays up
+#   sh tests/cluster/run.sh ci      the same, with the tests that break it, then down
+#   sh tests/cluster/run.sh down
+set -eu
+cd "$(dirname "$0")/../.."
+export PATH="$HOME/.cargo/bin:$PATH"
+# The features and packages of `make test`, so that nothing is compiled twice.
+build="--workspace --locked --features axiom_hive_runner/crash-points"
+# shellcheck disable=SC2086 # one word an argument
+cluster() { cargo build --quiet --profile test $build --bin cluster && target/debug/cluster "$@"; }
+
+stage() {
+    stage=$1
+    shift
+    started=$(date +%s)
+    "$@" || { echo "cluster: $stage FAILED after $(($(date +%s) - started)) s" >&2; exit 1; }
+    printf 'cluster: %s in %d s\n' "$stage" $(($(date +%s) - started))
+}
+
+# shellcheck disable=SC2086
+try() {
+    names=
+    for name in "$@"; do names="$names --test $name"; done
+    AXIOM_HIVE_CLUSTER=full cargo test $build $names -- --nocapture --test-threads 2
+}
+
+if [ "${1:-}" = down ]; then
+    cluster down
+    exit
+fi
+# kwok is for measurements, not for tests.
+stage 'tools built' sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox
+stage 'started' cluster up --size full
+stage 'pods, names, volumes, policies, a chart and webhooks tried' try api full
+if [ "${1:-}" = ci ]; then
+    stage 'faults tried' try faults
+    # Ends the cluster, and compares the machine before and after.
+    stage 'ended without a trace' try lifecycle
+fi
