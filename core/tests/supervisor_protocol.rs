@@ -9,7 +9,7 @@ use axiom_hive_core::record::{
 };
 use axiom_hive_core::supervisor::{
     Acknowledged, BranchResult, Command, Deliberation, Event, IntentBy, OutOfTurn, Prepared,
-    ReleaseError, Supervisor, Task, interrupted,
+    ReleaseError, Supervisor, Task, undecided_end,
 };
 use supervisor_support::*;
 
@@ -310,13 +310,13 @@ fn a_dead_run_is_closed_from_its_intent_alone() {
     let (done, _, ledger) = run(&prepared, &task, &texts(&["same"; 4]));
     let mut observed = done.record.outcome().unwrap().observed.clone();
     observed.detail = None;
-    let record = interrupted(ledger.intent(), observed.clone()).unwrap();
+    let record = undecided_end(ledger.intent(), StopEvent::Interrupted, observed.clone()).unwrap();
     assert_eq!(record.slot(), done.record.slot());
     assert!(record.to_canonical().is_ok());
     let outcome = record.outcome().unwrap();
     assert_eq!(outcome.decided.reason, Reason::Interrupted);
     assert_eq!(outcome.observed.stopped_by, Some(StopEvent::Interrupted));
-    assert!(interrupted(&done.record, observed).is_none());
+    assert!(undecided_end(&done.record, StopEvent::Interrupted, observed).is_none());
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`api`] | the custom resources `Constitution` and `SupervisedTask`, conditions, names |
-//! | [`plan`] | pure: the objects to build, and what other policies do to them |
+//! | [`plan`] | pure: the objects to build, what to do next, what a status says |
+//! | [`reconcile`] | observe, plan, apply, status |
 
 pub mod api;
 pub mod plan;
+pub mod reconcile;

@@ -86,6 +86,14 @@ pub struct LedgerEndpoint {
     pub vkey: String,
 }
 
+impl LedgerEndpoint {
+    /// The log's origin: the name in its key.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.vkey.split('+').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// What one attempt is.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
