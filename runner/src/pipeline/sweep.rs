@@ -1,9 +1,9 @@
 //! Runs that died leave an intent without an end; the next writer closes them.
 
 use axiom_hive_core::record::{
-    BuildRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Observed, TaskRef,
+    BuildRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Observed, StopEvent, TaskRef,
 };
-use axiom_hive_core::supervisor::interrupted;
+use axiom_hive_core::supervisor::closed;
 
 use super::{PipelineError, now_unix_ms};
 use crate::ledger::Ledger;
@@ -15,7 +15,7 @@ pub fn close_dead_runs(
     except: &str,
     build: &BuildRef,
 ) -> Result<Vec<TaskRef>, PipelineError> {
-    let mut closed = Vec::new();
+    let mut ended = Vec::new();
     for open in ledger.open_intents() {
         if open.task.uid == except {
             continue;
@@ -39,10 +39,10 @@ pub fn close_dead_runs(
             stopped_by: None,
             detail: None,
         };
-        if let Some(record) = interrupted(&intent, observed) {
+        if let Some(record) = closed(&intent, StopEvent::Interrupted, observed) {
             ledger.append(&record, &[])?;
-            closed.push(open.task);
+            ended.push(open.task);
         }
     }
-    Ok(closed)
+    Ok(ended)
 }
