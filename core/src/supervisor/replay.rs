@@ -13,7 +13,7 @@ use crate::task::TaskSpec;
 use super::deliberation::{BranchResult, Deliberation};
 use super::intended::spec_of;
 use super::prepared::{PrepareError, Prepared, Task};
-use super::{OutcomeKind, stop_reason};
+use super::stop_reason;
 
 /// Why a record cannot be replayed, or what differs.
 #[derive(Debug, thiserror::Error)]
@@ -214,10 +214,11 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
     }
 }
 
-/// The terminal record of an attempt that ended without a decision, from its intent alone: what
-/// stopped it says how the task ends. `None` when `intent` is no intent.
+/// The terminal record of a task that ended before any branch counted, from its intent alone: what
+/// whoever owns the task writes when its run died, was cancelled, ran out of time or was not
+/// contained. `None` when `intent` is no intent.
 #[must_use]
-pub fn undecided_end(intent: &Record, stop: StopEvent, mut observed: Observed) -> Option<Record> {
+pub fn closed(intent: &Record, stop: StopEvent, mut observed: Observed) -> Option<Record> {
     let (task, mut decided) = undecided(intent)?;
     decided.reason = stop_reason(stop);
     observed.stopped_by = Some(stop);
@@ -226,7 +227,10 @@ pub fn undecided_end(intent: &Record, stop: StopEvent, mut observed: Observed) -
         decided,
         observed,
     };
-    Some(Record::new(
-        OutcomeKind::of(stop_reason(stop)).body(outcome),
-    ))
+    Some(Record::new(match stop {
+        StopEvent::Cancel => Body::Cancelled(outcome),
+        StopEvent::Deadline | StopEvent::Containment | StopEvent::Interrupted => {
+            Body::Failed(outcome)
+        }
+    }))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axiom_hive_core::record::{Body, Record, StopEvent};
 use futures_util::TryStreamExt as _;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use tokio_util::sync::CancellationToken;
 
@@ -16,14 +16,16 @@ use crate::api::SupervisedTask;
 
 /// How often what was missed is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// Open intents of one sweep; the next one goes on.
+const MAX_OPEN: usize = 100_000;
 /// Tasks of one page.
 const PAGE: u32 = 500;
 
 /// Cancels a task at the moment its object goes.
 pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: CancellationToken) {
     use kube::runtime::WatchStreamExt as _;
-    let api: Api<SupervisedTask> = Api::all(context.client.clone());
-    let events = kube::runtime::metadata_watcher(api, watcher::Config::default()).default_backoff();
+    let api: Api<PartialObjectMeta<SupervisedTask>> = Api::all(context.client.clone());
+    let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
     let work = events.try_for_each(|event| async {
         if let Event::Delete(task) = event {
             let uid = task.metadata.uid.unwrap_or_default();
@@ -73,7 +75,16 @@ impl Context {
 
     async fn sweep_once(&self) -> Result<(), ReconcileError> {
         // The intents first: a task that comes later than its list cannot be among them.
-        let open = self.ledger.open_intents(self.ledger_deadline()).await?;
+        let mut open = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from.filter(|_| open.len() < MAX_OPEN) {
+            let page = self
+                .ledger
+                .open_intents(start, self.ledger_deadline())
+                .await?;
+            open.extend(page.intents);
+            from = page.next;
+        }
         if open.is_empty() {
             return Ok(());
         }

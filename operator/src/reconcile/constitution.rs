@@ -6,7 +6,6 @@ use std::time::Duration;
 use axiom_hive_core::constitution::Constitution as Core;
 use axiom_hive_core::record::{Body, Label, Payload, Record, Salt};
 use axiom_hive_core::supervisor::{Entry, Prepared};
-use axiom_hive_runner::pipeline::random_32;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -71,16 +70,19 @@ impl Context {
         name: &str,
         version: &str,
     ) -> Result<Option<axiom_hive_core::digest::Digest>, ReconcileError> {
-        let record = self
+        let proven = self
             .ledger
             .constitution(name, version, self.ledger_deadline())
             .await?;
-        let Some(Body::Constitution { constitution, .. }) = record.map(|record| record.body) else {
+        let Some(proven) = proven else {
+            return Ok(None);
+        };
+        let Body::Constitution { constitution, .. } = proven.verified.record.body else {
             return Ok(None);
         };
         let held = Version {
             digest: constitution.digest,
-            index: 0,
+            index: proven.verified.index,
             content: None,
         };
         self.change(|all| all.set_version(name, version, held));
@@ -144,9 +146,11 @@ impl Context {
     /// Appends the first use, or finds it.
     async fn record(&self, constitution: &Core) -> Result<(Record, LedgerPointer), ReconcileError> {
         let reference = constitution.reference();
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt)?;
         let payload = Payload {
             label: Label::CONSTITUTION,
-            salt: Salt(random_32()?),
+            salt: Salt(salt),
             bytes: constitution.canonical_json(),
         };
         let entry = Entry {
@@ -157,13 +161,8 @@ impl Context {
             payloads: vec![payload],
         };
         let appended = self.ledger.append(&entry, self.ledger_deadline()).await?;
-        let leaf = appended.receipt.leaf();
-        let pointer = LedgerPointer {
-            origin: self.settings.runner.ledger.origin(),
-            index: i64::try_from(appended.index).unwrap_or(i64::MAX),
-            leaf_hash: leaf.0.iter().map(|byte| format!("{byte:02x}")).collect(),
-        };
-        Ok((appended.record, pointer))
+        let pointer = self.pointer(&appended.proven);
+        Ok((appended.proven.verified.record, pointer))
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::LedgerClient;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::BuildRef;
 use axiom_hive_core::supervisor::Prepared;
-use axiom_hive_runner::ledger_client::LedgerClient;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::{Api, Client};
 use tokio::sync::Notify;

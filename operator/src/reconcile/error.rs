@@ -1,8 +1,7 @@
 //! Why a look at an object ended early. Every one of them is tried again.
 
+use axiom_hive_client::ledger::ClientError;
 use axiom_hive_core::supervisor::{OutOfTurn, PrepareError, ReleaseError};
-use axiom_hive_runner::ledger_client::ClientError;
-use axiom_hive_runner::pipeline::PipelineError;
 
 use crate::api::convert::ConvertError;
 use crate::plan::network::BrokerPortOpened;
@@ -32,8 +31,8 @@ pub enum ReconcileError {
     #[error(transparent)]
     Network(#[from] BrokerPortOpened),
     /// The operating system gives no random bytes.
-    #[error(transparent)]
-    Random(#[from] PipelineError),
+    #[error("random bytes: {0}")]
+    Random(#[from] getrandom::Error),
     /// It took too long.
     #[error("one look must end within {0} s")]
     Timeout(u64),

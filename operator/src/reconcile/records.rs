@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use axiom_hive_client::ledger::Proven;
 use axiom_hive_core::constitution::Constitution;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::interceptor::HashKey;
 use axiom_hive_core::record::{Body, Observed, ObservedIntent, Record, Salts, StopEvent, TaskRef};
 use axiom_hive_core::supervisor::{
-    Command, Done, Entry, IntentBy, Prepared, Supervisor, Task, undecided_end,
+    Command, Done, Entry, IntentBy, Prepared, Supervisor, Task, closed,
 };
 use axiom_hive_core::task::TaskSpec;
-use axiom_hive_runner::ledger_client::Proven;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Context, ReconcileError};
@@ -64,7 +64,7 @@ impl Context {
         stop: StopEvent,
     ) -> Result<Record, ReconcileError> {
         let observed = Observed::nothing_ran(self.build.clone(), unix_ms(Timestamp::now()));
-        let record = undecided_end(intent, stop, observed);
+        let record = closed(intent, stop, observed);
         let record =
             record.ok_or_else(|| ReconcileError::Unexpected("an intent is expected".to_owned()))?;
         let entry = Entry {
@@ -75,6 +75,8 @@ impl Context {
             .ledger
             .append(&entry, self.ledger_deadline())
             .await?
+            .proven
+            .verified
             .record)
     }
 
@@ -134,7 +136,9 @@ impl Context {
         };
         let deadline = self.ledger_deadline();
         let record = self.ledger.constitution(name, version, deadline).await?;
-        let Some(Body::Constitution { text, .. }) = record.map(|record| record.body) else {
+        let Some(Body::Constitution { text, .. }) =
+            record.map(|proven| proven.verified.record.body)
+        else {
             return Err(gone());
         };
         let payload = self

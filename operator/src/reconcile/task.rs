@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axiom_hive_client::ledger::Proven;
 use axiom_hive_core::record::{Body, Record, TaskRef};
-use axiom_hive_runner::ledger_client::Proven;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -368,7 +368,7 @@ impl<'c> Look<'c> {
         })?;
         let deadline = self.context.ledger_deadline();
         let appended = self.context.ledger.append(&entry, deadline).await?;
-        let is_this_pod = matches!(&appended.record.body, Body::Intent { observed, .. } if observed.pod_uid.as_deref() == Some(pod_uid));
+        let is_this_pod = matches!(&appended.proven.verified.record.body, Body::Intent { observed, .. } if observed.pod_uid.as_deref() == Some(pod_uid));
         if is_this_pod {
             self.context.remember_intended(&self.uid, pod_uid);
         } else {

@@ -17,9 +17,9 @@ use super::drive::{Drive, Ended};
 use super::store::Store;
 use super::{PipelineError, random_32};
 use crate::containment::isolation::{CANARY_PATIENCE, NotIsolated, Targets, prove};
-use crate::ledger_client::{LedgerClient, Proven};
 use crate::runtime::pod::Expected;
 use crate::runtime::{CancelToken, RuntimeOptions};
+use axiom_hive_client::ledger::{LedgerClient, Proven};
 
 /// How often the ledger is asked for an intent that the operator has yet to append.
 const INTENT_INTERVAL: Duration = Duration::from_millis(250);
@@ -216,7 +216,7 @@ async fn prepared(
     let (name, version) = (&reference.name, &reference.version);
     let record = client.constitution(name, version, deadline).await?;
     let record = record.ok_or_else(|| missing("it is not in the ledger"))?;
-    let Body::Constitution { constitution, text } = &record.body else {
+    let Body::Constitution { constitution, text } = &record.verified.record.body else {
         return Err(missing("its record is of another kind"));
     };
     hold("the constitution", reference.digest, constitution.digest)?;

@@ -1,7 +1,7 @@
 //! Runs that died leave an intent without an end; the next writer closes them.
 
 use axiom_hive_core::record::{BuildRef, Observed, StopEvent, TaskRef};
-use axiom_hive_core::supervisor::undecided_end;
+use axiom_hive_core::supervisor::closed;
 
 use super::{PipelineError, now_unix_ms};
 use crate::ledger::Ledger;
@@ -13,7 +13,7 @@ pub fn close_dead_runs(
     except: &str,
     build: &BuildRef,
 ) -> Result<Vec<TaskRef>, PipelineError> {
-    let mut closed = Vec::new();
+    let mut ended = Vec::new();
     for open in ledger.open_intents() {
         if open.task.uid == except {
             continue;
@@ -21,10 +21,10 @@ pub fn close_dead_runs(
         let intent = ledger.record(open.index)?;
         let now = now_unix_ms();
         let observed = Observed::nothing_ran(build.clone(), now);
-        if let Some(record) = undecided_end(&intent, StopEvent::Interrupted, observed) {
+        if let Some(record) = closed(&intent, StopEvent::Interrupted, observed) {
             ledger.append(&record, &[])?;
-            closed.push(open.task);
+            ended.push(open.task);
         }
     }
-    Ok(closed)
+    Ok(ended)
 }

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::{Credential, Endpoint, LedgerClient};
+use axiom_hive_client::tls::ClientFiles;
 use axiom_hive_core::tlog::{SigningKey, VerifyingKey};
 use axiom_hive_core::wire::{
     AppendEntry, AppendReply, AppendRequest, ErrorBody, ErrorCode, RECORDS_PATH,
 };
 use axiom_hive_runner::ledger::{KeyStore, Ledger};
-use axiom_hive_runner::ledger_client::{Credential, Endpoint, LedgerClient};
 use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
-use axiom_hive_runner::tls::{ClientFiles, ServerFiles};
+use axiom_hive_runner::tls::ServerFiles;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;

@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::{Credential, Endpoint, LedgerClient};
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::TaskRef;
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_core::wire::{Pointer, RecordKind};
 use axiom_hive_runner::containment::isolation::Targets;
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger_client::{Credential, Endpoint, LedgerClient};
 use axiom_hive_runner::pipeline::{Attempt, Ended, PipelineError, build_ref, run_attempt};
 use axiom_hive_runner::runtime::pod::Expected;
 use axiom_hive_runner::runtime::{ApiKey, CancelToken, RuntimeOptions};
