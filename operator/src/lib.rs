@@ -2,10 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`admission`] | the webhook: refuses what schema and CEL cannot |
 //! | [`api`] | the custom resources `Constitution` and `SupervisedTask`, conditions, names |
+//! | [`bootstrap`] | the ledger's key and certificate, made once |
+//! | [`leader`] | which replica reconciles |
 //! | [`plan`] | pure: the objects to build, what to do next, what a status says |
 //! | [`reconcile`] | observe, plan, apply, status |
 
+pub mod admission;
 pub mod api;
+pub mod bootstrap;
+pub mod leader;
 pub mod plan;
 pub mod reconcile;

@@ -9,9 +9,9 @@ use axiom_hive_core::supervisor::{Entry, Prepared};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::PostParams;
 use kube::runtime::controller::Action;
 
+use super::write::write_status;
 use super::{Context, ReconcileError};
 use crate::api::Constitution;
 use crate::api::condition::{ConditionReason, ConditionStatus, ConditionType, Desired, set};
@@ -45,11 +45,8 @@ pub(super) async fn reconcile(
     context.change(|all| all.set_object(&name, object.spec.namespaces.clone(), in_force));
     context.look_again.notify_one();
     if new != old {
-        let mut changed = (*object).clone();
-        changed.status = Some(new);
         let api: Api<Constitution> = Api::all(context.client.clone());
-        api.replace_status(&name, &PostParams::default(), &changed)
-            .await?;
+        write_status(&api, &object, &old, &new).await?;
     }
     Ok(Action::requeue(LOOK_AGAIN))
 }

@@ -31,9 +31,8 @@ const MAX_REMEMBERED: usize = 20_000;
 pub struct Settings {
     /// Of runner pods.
     pub runner: RunnerSettings,
-    /// The guard: the name of a `ValidatingAdmissionPolicyBinding` without which no pod is started; `None`: the
-    /// guard is somebody else's.
-    pub guard: Option<String>,
+    /// The guard: the names of the `ValidatingAdmissionPolicyBinding`s without which no pod is started.
+    pub guard: Vec<String>,
     /// The key from which the salts of intents are derived.
     pub salt_key: [u8; 32],
 }
@@ -78,7 +77,7 @@ impl Context {
         Self {
             client,
             ledger,
-            guard_is_there: AtomicBool::new(settings.guard.is_none()),
+            guard_is_there: AtomicBool::new(settings.guard.is_empty()),
             settings,
             constitutions,
             build,
@@ -163,16 +162,16 @@ fn insert<V>(map: &mut BTreeMap<String, V>, key: &str, value: V) {
 
 /// Looks for the guard until `shutdown`.
 pub(super) async fn watch_guard(context: Arc<Context>, shutdown: CancellationToken) {
-    let Some(name) = context.settings.guard.clone() else {
+    if context.settings.guard.is_empty() {
         return;
-    };
+    }
     let api: Api<ValidatingAdmissionPolicyBinding> = Api::all(context.client.clone());
     loop {
-        match api.get_opt(&name).await {
-            Ok(found) => {
-                let is_there = found.is_some();
+        match missing_guard(&api, &context.settings.guard).await {
+            Ok(missing) => {
+                let is_there = missing.is_none();
                 if context.guard_is_there.swap(is_there, Ordering::Relaxed) != is_there {
-                    tracing::info!(is_there, name, "guard policies");
+                    tracing::info!(missing, "guard policies");
                     context.look_again.notify_one();
                 }
             }
@@ -183,4 +182,17 @@ pub(super) async fn watch_guard(context: Arc<Context>, shutdown: CancellationTok
             () = tokio::time::sleep(GUARD_INTERVAL) => {}
         }
     }
+}
+
+/// The first binding that is not there.
+async fn missing_guard<'n>(
+    api: &Api<ValidatingAdmissionPolicyBinding>,
+    names: &'n [String],
+) -> Result<Option<&'n str>, kube::Error> {
+    for name in names {
+        if api.get_opt(name).await?.is_none() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }

@@ -13,9 +13,11 @@ mod constitution;
 mod context;
 mod dispatch;
 mod error;
+mod follow;
 mod namespace;
 mod records;
 mod task;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use context::{Context, Settings};
 pub use error::ReconcileError;
+pub use follow::follow;
 
 use crate::api::names::{ROLE_LABEL, RUNNER};
 use crate::api::{Constitution, SupervisedTask};

@@ -14,6 +14,7 @@ use kube::runtime::controller::Action;
 
 use super::dispatch::{Dispatched, Ready, pinned, uid_of};
 use super::records::Intention;
+use super::write::write_status;
 use super::{Context, ReconcileError};
 use crate::api::SupervisedTask;
 use crate::api::condition::{ConditionReason, ConditionType, find};
@@ -494,14 +495,9 @@ impl<'c> Look<'c> {
 
     /// One write, which fails when somebody else wrote in between.
     async fn write(&mut self, status: SupervisedTaskStatus) -> Result<(), ReconcileError> {
-        let mut changed = self.task.clone();
-        changed.status = Some(status);
         let api: Api<SupervisedTask> =
             Api::namespaced(self.context.client.clone(), &self.namespace());
-        let name = self.task.metadata.name.clone().unwrap_or_default();
-        self.task = api
-            .replace_status(&name, &PostParams::default(), &changed)
-            .await?;
+        self.task = write_status(&api, &self.task, &self.status, &status).await?;
         self.status = self.task.status.clone().unwrap_or_default();
         Ok(())
     }
