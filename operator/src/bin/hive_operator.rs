@@ -155,7 +155,12 @@ async fn lead(
     let Some(secrets) = bootstrapped(args, &client, shutdown).await else {
         return Ok(());
     };
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
     let identity = args.identity.clone().unwrap_or_else(host);
     let candidate = Candidate::new(client.clone(), &args.namespace, LEASE, &identity);
     if !candidate.lead(shutdown).await {
