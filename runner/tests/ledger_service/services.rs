@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axiom_hive_core::constitution::BROKER_PORT;
 use axiom_hive_core::record::{Body, BranchError, EgressRecord, Label, Record};
 use axiom_hive_core::task::{RuntimeSpec, TaskSpec};
 use axum::routing::post;
@@ -12,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::pod::{Cluster, echo, http};
-use crate::support::{Authority, serve, serve_tls};
+use crate::support::{Authority, serve, serve_tls, until};
 
 /// A service that says `Paris`, in both protocols, and how often it was asked.
 struct Service {
@@ -225,4 +226,71 @@ async fn an_api_key_goes_only_where_its_keeper_allows() {
     let detail = detail(&cluster, &records[1]).await;
     assert!(detail.contains("127.0.0.1 must be in the list"), "{detail}");
     assert!(!ran.log.contains("sk-secret"));
+}
+
+/// The agent of the runtime's container, ended with the test.
+struct Agent(std::process::Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_runs_next_door_and_reaches_what_is_listed() {
+    let service = Service::plain().await;
+    let cluster = Cluster::opening(service.address).await;
+    let program = format!(
+        "import os, urllib.request\n\
+         ask = urllib.request.Request('http://{}/', data=b'{{}}', method='POST')\n\
+         print(urllib.request.urlopen(ask).read().decode())\n\
+         try:\n\
+         \x20   urllib.request.urlopen('http://127.0.0.1:9/')\n\
+         except Exception as error:\n\
+         \x20   print(error)",
+        service.address
+    );
+    let command = ["/usr/bin/env", "python3", "-c", &program];
+    let spec = TaskSpec {
+        runtime: RuntimeSpec::Process {
+            protocol: axiom_hive_core::task::ProcessProtocol::Text,
+            command: command.map(str::to_owned).to_vec(),
+            env: std::collections::BTreeMap::new(),
+            image: Some("example/python@sha256:00".to_owned()),
+        },
+        ..echo("Where?")
+    };
+    let mut pod = cluster.begin(spec).await;
+    let dir = cluster.served.dir.path();
+    std::fs::create_dir(dir.join("scratch")).unwrap();
+    let socket = format!("--socket={}", dir.join("runtime").display());
+    let agent = std::process::Command::new(env!("CARGO_BIN_EXE_hive_supervisor"))
+        .arg("runtime")
+        .arg(&socket)
+        .arg(format!("--scratch={}", dir.join("scratch").display()))
+        .arg(format!("--private={}", dir.display()))
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let _agent = Agent(agent.unwrap());
+    let user = rustix::process::getuid().as_raw();
+    pod.more = vec![
+        socket.replace("--socket", "--runtime-socket"),
+        format!("--runtime-uid={user}"),
+    ];
+    // The port is the same in every pod; on this machine somebody else's test may have it.
+    until(|| async { std::net::TcpListener::bind(("127.0.0.1", BROKER_PORT)).is_ok() }).await;
+    pod.run().await.expect(0);
+    let records = cluster.records().await;
+    let answer = cluster.payload(&records[1], &Label::ANSWER).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.contains("Paris") && answer.contains("403"),
+        "{answer}"
+    );
+    let egress = egress(&records[1]);
+    assert!(egress.targets[0].connections >= 2 && egress.refused.unlisted >= 2);
+    let containment = records[1].outcome().unwrap().observed.containment;
+    assert_eq!(containment.loopback_port, BROKER_PORT);
 }
