@@ -247,7 +247,8 @@ pub enum BranchError {
     Reported,
     /// The connection or the long-lived process was lost.
     Lost,
-    /// It asked the egress broker too often for what is not listed.
+    /// The egress broker does not open the service, or the runtime asked it too often for what is not
+    /// listed.
     Egress,
 }
 

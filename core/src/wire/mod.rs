@@ -26,7 +26,9 @@ use crate::record::{Commitment, Payload, Receipt, ReceiptError, Record, TaskRef,
 use crate::tlog::{Hash, VerifyingKey};
 
 pub use error::{ErrorBody, ErrorCode};
-pub use pointer::{MAX_POINTER_BYTES, POINTER_SCHEMA, Pointer, PointerError, RecordKind};
+pub use pointer::{
+    MAX_POINTER_BYTES, MAX_POINTER_ORIGIN_BYTES, POINTER_SCHEMA, Pointer, PointerError, RecordKind,
+};
 
 /// Upper bound of a request's body: 56 MiB, which holds 40 MiB of payloads as base64.
 pub const MAX_REQUEST_BYTES: usize = 56 * 1024 * 1024;
