@@ -36,14 +36,14 @@ fn trusts(bundle: &str, leaf: &Leaf, name: &str, now: i64) -> bool {
         roots.add(certificate.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unsigned_abs()));
-    let checked =
-        verifier
-            .build()
-            .unwrap()
-            .verify_server_cert(&leaf.certificate, &[], &name, &[], now);
+    let checked = verifier
+        .build()
+        .unwrap()
+        .verify_server_cert(&certificate, &[], &name, &[], now);
     checked.is_ok()
 }
 

@@ -1,4 +1,4 @@
-//! Our own certificate authority and how it is followed by the next one. The clock is passed in.
+//! A certificate authority of our own and how it is followed by the next one. The clock is passed in.
 //!
 //! | age of the newest authority | what happens |
 //! |---|---|
@@ -7,7 +7,8 @@
 //! | `overlap_seconds` + `leaf_seconds` | the older one is dropped: nothing that it signed is valid any more |
 //! | 2/3 of `authority_seconds` | the next one is made |
 //!
-//! Its private key is in a Secret, those of the serving certificates never leave their process.
+//! Its private key is in a Secret. The ledger's serving certificate is in that Secret too, since another
+//! process serves with it; the webhook's never leaves its process.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
 /// Upper bound of the authorities that are published at once.
@@ -79,11 +79,13 @@ pub struct Authority {
 pub struct Authorities(Vec<Authority>);
 
 /// A serving certificate.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Leaf {
-    /// It, as DER.
-    pub certificate: CertificateDer<'static>,
-    /// Its key.
-    pub key: PrivateKeyDer<'static>,
+    /// PEM.
+    pub certificate: String,
+    /// PKCS#8 as PEM: a secret.
+    pub key: String,
     /// The authority that signed it, as PEM.
     pub signer: String,
     /// When the next one is due, in seconds since 1970.
@@ -185,14 +187,14 @@ impl Authority {
         parameters.subject_alt_names = alternatives.collect::<Result<_, rcgen::Error>>()?;
         parameters
             .distinguished_name
-            .push(DnType::CommonName, "axiom-hive-webhook");
+            .push(DnType::CommonName, "axiom-hive");
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         Ok(Leaf {
-            certificate: parameters.signed_by(&key, &issuer)?.der().clone(),
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            certificate: parameters.signed_by(&key, &issuer)?.pem(),
+            key: key.serialize_pem(),
             signer: self.certificate.clone(),
             renew_seconds: now_seconds + periods.leaf_seconds / 2,
         })
@@ -203,7 +205,7 @@ impl Authority {
 fn authority(created_seconds: i64, end_seconds: i64) -> CertificateParams {
     let mut parameters = parameters(created_seconds, end_seconds);
     // Two authorities must not be taken for one.
-    let name = format!("axiom-hive-webhook-{created_seconds}");
+    let name = format!("axiom-hive-{created_seconds}");
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];

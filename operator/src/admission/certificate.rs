@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,14 +16,12 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::own_secret::{AUTHORITIES_KEY, BUNDLE_KEY, StoreError, store, unix_seconds};
+
 use super::authority::{Authorities, AuthorityError, Leaf, Periods};
 
 /// The Secret with our own authorities.
 pub const SECRET: &str = "axh-webhook-tls";
-/// Its key for the authorities with their private keys.
-const AUTHORITIES_KEY: &str = "authorities.json";
-/// Its key for people: what API servers trust.
-const BUNDLE_KEY: &str = "ca.crt";
 /// One round of requests to the API server may take so long.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often files are looked at: a mounted Secret changes by a link, which is cheaper read than watched.
@@ -64,7 +62,9 @@ pub enum CertificateError {
     #[error("the API server must answer within {} s", ROUND_TIMEOUT.as_secs())]
     Timeout,
     /// Another replica was faster; the next round sees what it did.
-    #[error("another replica changed Secret {SECRET} at the same time")]
+    #[error(
+        "another replica changed Secret {SECRET} or the webhook configuration at the same time"
+    )]
     Conflict,
     /// An authority or certificate of our own.
     #[error(transparent)]
@@ -80,6 +80,15 @@ pub enum CertificateError {
     /// Certificate and key do not go together.
     #[error("certificate and key must go together: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+impl From<StoreError> for CertificateError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Kube(error) => Self::Kube(error),
+            StoreError::Conflict => Self::Conflict,
+        }
+    }
 }
 
 /// What is served with.
@@ -187,7 +196,9 @@ impl Own {
         let Some(leaf) = authorities.leaf(&self.names, now, &self.periods)? else {
             return Ok(None);
         };
-        let config = config(vec![leaf.certificate.clone()], leaf.key.clone_key())?;
+        let path = Path::new(SECRET);
+        let chain = pem(path, leaf.certificate.as_bytes())?;
+        let config = config(chain, private_key(path, leaf.key.as_bytes())?)?;
         let roots = roots(Path::new(BUNDLE_KEY), authorities.bundle().as_bytes())?;
         self.leaf = Some(leaf);
         Ok(Some(Serving { config, roots }))
@@ -213,21 +224,8 @@ impl Own {
                 ByteString(wanted.bundle().into_bytes()),
             ),
         ];
-        let mut secret = stored.unwrap_or_default();
-        secret.data = Some(data.into());
-        let written = if secret.metadata.resource_version.is_some() {
-            self.secrets
-                .replace(SECRET, &PostParams::default(), &secret)
-                .await
-        } else {
-            secret.metadata.name = Some(SECRET.to_owned());
-            self.secrets.create(&PostParams::default(), &secret).await
-        };
-        match written {
-            Ok(_) => Ok(wanted),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(CertificateError::Conflict),
-            Err(error) => Err(Box::new(error).into()),
-        }
+        store(&self.secrets, SECRET, stored, data.into()).await?;
+        Ok(wanted)
     }
 
     /// Has the API server trust the bundle, in every webhook of the configuration.
@@ -261,11 +259,6 @@ impl Own {
     }
 }
 
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
-}
-
 /// `None` where the files are those of before.
 fn from_files(
     certificate: &Path,
@@ -278,8 +271,7 @@ fn from_files(
         return Ok(None);
     }
     let chain = pem(certificate, &now[0])?;
-    let private = PrivateKeyDer::from_pem_slice(&now[1])
-        .map_err(|error| file(key, format!("must hold a private key as PEM: {error}")))?;
+    let private = private_key(key, &now[1])?;
     let serving = Serving {
         config: config(chain, private)?,
         roots: roots(ca, &now[2])?,
@@ -307,6 +299,11 @@ fn roots(path: &Path, bytes: &[u8]) -> Result<Arc<RootCertStore>, CertificateErr
         roots.add(certificate)?;
     }
     Ok(Arc::new(roots))
+}
+
+fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    PrivateKeyDer::from_pem_slice(bytes)
+        .map_err(|error| file(path, format!("must hold a private key as PEM: {error}")))
 }
 
 fn pem(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {

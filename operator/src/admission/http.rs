@@ -151,3 +151,82 @@ async fn validate(State(judge): State<Arc<Judge>>, headers: HeaderMap, body: Bod
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::readiness::Part;
+    use super::*;
+
+    /// A judge whose API server nobody answers for: none of this may need it.
+    fn judge() -> (Arc<Judge>, tokio_util::task::AbortOnDropHandle<()>) {
+        let config = kube::Config::new("https://127.0.0.1:9".parse().unwrap());
+        let client = kube::Client::try_from(config).unwrap();
+        let readiness = Readiness::default();
+        let (namespaces, following) = Namespaces::follow(client, &readiness);
+        let known = Arc::new(RwLock::new(Constitutions::default()));
+        (
+            Arc::new(Judge::new(known, namespaces, readiness)),
+            following,
+        )
+    }
+
+    async fn ask(judge: &Arc<Judge>, length: Option<usize>, body: &str) -> (u16, String) {
+        let mut headers = HeaderMap::new();
+        headers.extend(length.map(|it| (header::CONTENT_LENGTH, it.into())));
+        let body = Body::from(body.to_owned());
+        let response = validate(State(Arc::clone(judge)), headers, body).await;
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 4096).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_judged_gets_a_status_that_refuses() {
+        let (judge, _following) = judge();
+        // Before the caches are there, an answer would be a guess.
+        let (status, text) = ask(&judge, Some(2), "{}").await;
+        assert_eq!(status, 503, "{text}");
+        judge.readiness.set(Part::Constitutions);
+        judge.readiness.set(Part::Namespaces);
+        for (length, body, expected) in [
+            (None, "{}", 411),
+            (Some(MAX_BODY_BYTES + 1), "{}", 413),
+            // More than was announced.
+            (Some(2), "{\"a\": 1}", 400),
+            (Some(2), "{}", 400),
+            (Some(4), "null", 400),
+        ] {
+            let (status, text) = ask(&judge, length, body).await;
+            assert_eq!(status, expected, "{body}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_cannot_be_had_is_no_reason_to_wait() {
+        let (judge, _following) = judge();
+        judge.readiness.set(Part::Constitutions);
+        judge.readiness.set(Part::Namespaces);
+        let body = serde_json::json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "u", "operation": "CREATE", "userInfo": {}, "namespace": "new", "name": "t",
+                "kind": {"group": "axiomhive.io", "version": "v1alpha1", "kind": "SupervisedTask"},
+                "resource": {"group": "axiomhive.io", "version": "v1alpha1", "resource": "supervisedtasks"},
+                "object": {
+                    "apiVersion": "axiomhive.io/v1alpha1", "kind": "SupervisedTask", "metadata": {"name": "t"},
+                    "spec": {"constitutionRef": {"name": "c"}, "prompt": "p", "runtime": {"echo": {}}},
+                },
+            },
+        })
+        .to_string();
+        let (status, text) = ask(&judge, Some(body.len()), &body).await;
+        assert_eq!(status, 200, "{text}");
+        assert!(
+            text.contains("\"allowed\":true") && text.contains("too new"),
+            "{text}"
+        );
+    }
+}

@@ -4,26 +4,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use axiom_hive_client::build_ref;
 use axiom_hive_client::ledger::{Credential, Endpoint, LedgerClient};
 use axiom_hive_operator::admission::authority::Periods;
 use axiom_hive_operator::admission::readiness::Readiness;
 use axiom_hive_operator::admission::{Certificates, Webhook, serve};
-use axiom_hive_operator::bootstrap::{self, LedgerSecrets};
 use axiom_hive_operator::leader::Candidate;
-use axiom_hive_operator::plan::pod::RunnerSettings;
+use axiom_hive_operator::ledger_secrets::{LedgerSecrets, Trust};
+use axiom_hive_operator::plan::pod::{LedgerEndpoint, RunnerSettings};
 use axiom_hive_operator::plan::resolve::Constitutions;
 use axiom_hive_operator::reconcile::{Context, Settings, follow, run};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Parser;
-use kube::Client;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The lease of the one that reconciles.
 const LEASE: &str = "axiom-hive-operator";
@@ -36,8 +38,6 @@ const GUARD: [&str; 6] = [
     "axiom-hive-guard-objects",
     "axiom-hive-guard-status",
 ];
-/// Between two attempts at what a start needs.
-const START_PAUSE: Duration = Duration::from_secs(2);
 
 /// The control plane of Axiom Hive
 #[derive(Debug, Parser)]
@@ -152,9 +152,18 @@ async fn lead(
     constitutions: Arc<RwLock<Constitutions>>,
     shutdown: &CancellationToken,
 ) -> Result<(), String> {
-    let Some(secrets) = bootstrapped(args, &client, shutdown).await else {
-        return Ok(());
+    let secrets = || {
+        let (service, origin) = (&args.ledger_service, args.ledger_origin.clone());
+        LedgerSecrets::new(client.clone(), &args.namespace, service, origin)
     };
+    // Every replica: whoever is first makes them, the others find them.
+    let (sender, mut trusts) = watch::channel(None::<Trust>);
+    let _keeping = AbortOnDropHandle::new(tokio::spawn(secrets().keep(sender)));
+    let trust = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        trust = trusts.wait_for(Option::is_some) => trust.map_err(|error| error.to_string())?.clone(),
+    };
+    let Some(trust) = trust else { return Ok(()) };
     let host = || {
         rustix::system::uname()
             .nodename()
@@ -166,11 +175,20 @@ async fn lead(
     if !candidate.lead(shutdown).await {
         return Ok(());
     }
-    let ledger = secrets.endpoint.clone();
+    let salt_key = secrets()
+        .salt_key()
+        .await
+        .map_err(|error| error.to_string())?;
+    let services: Api<Service> = Api::namespaced(client.clone(), &args.namespace);
+    let service = services
+        .get(&args.ledger_service)
+        .await
+        .map_err(|error| error.to_string())?;
+    let ledger = LedgerEndpoint::behind(&service, (trust.ca.clone(), trust.vkey.clone()))?;
     let endpoint = Endpoint {
         url: format!("https://{}:{}", ledger.host, ledger.pods.port),
-        ca: ledger.ca.clone(),
-        key: ledger
+        ca: trust.ca.clone(),
+        key: trust
             .vkey
             .parse()
             .map_err(|error| format!("the ledger's vkey: {error}"))?,
@@ -182,7 +200,7 @@ async fn lead(
             ledger,
         },
         guard: GUARD.map(str::to_owned).into(),
-        salt_key: secrets.salt_key,
+        salt_key,
     };
     let client_of_ledger = LedgerClient::new(endpoint).map_err(|error| error.to_string())?;
     let build = build_ref().map_err(|error| error.to_string())?;
@@ -195,35 +213,13 @@ async fn lead(
     ));
     let stop = shutdown.child_token();
     let work = tokio::spawn(run(context, stop.clone()));
-    candidate.keep(shutdown).await;
+    tokio::select! {
+        () = candidate.keep(shutdown) => {}
+        // New authorities: whoever starts next gives them to its pods.
+        _ = trusts.wait_for(|now| now.as_ref() != Some(&trust)) => {}
+    }
     stop.cancel();
     work.await.map_err(|error| error.to_string())
-}
-
-/// `None` when the end came first.
-async fn bootstrapped(
-    args: &Args,
-    client: &Client,
-    shutdown: &CancellationToken,
-) -> Option<LedgerSecrets> {
-    loop {
-        let made = bootstrap::ledger(
-            client,
-            &args.namespace,
-            &args.ledger_service,
-            args.ledger_origin.as_deref(),
-        );
-        match made.await {
-            Ok(secrets) => return Some(secrets),
-            Err(error) => {
-                tracing::warn!(%error, "the ledger's key and certificate are not there yet")
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep(START_PAUSE) => {}
-        }
-    }
 }
 
 fn certificates(args: &Args) -> Certificates {

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use axiom_hive_operator::admission::authority::Periods;
 use axiom_hive_operator::admission::readiness::Readiness;
 use axiom_hive_operator::admission::{Certificates, SECRET, Webhook, serve};
+use axiom_hive_operator::ledger_secrets::LedgerSecrets;
 use axiom_hive_operator::plan::resolve::Constitutions;
 use axiom_hive_testcluster::{Size, TestCluster, client_from, eventually};
 use serde_json::Value;
@@ -138,7 +139,7 @@ async fn a_release_is_installed_upgraded_taken_away_and_installed_again() {
     )
     .await
     .unwrap();
-    webhook_lives_on_the_charts_rights(&cluster, &kubectl).await;
+    the_operator_lives_on_the_charts_rights(&cluster, &kubectl).await;
     policies_are_typed(&kubectl).await;
 
     let before = versions(&kubectl);
@@ -178,11 +179,16 @@ async fn a_release_is_installed_upgraded_taken_away_and_installed_again() {
     install("install", "axiom-hive", CHART);
 }
 
-/// The webhook with the rights of the operator's service account and no other.
-async fn webhook_lives_on_the_charts_rights(cluster: &TestCluster, kubectl: &Tool) {
+/// The webhook, and the ledger's Secrets, with the rights of the operator's service account and no other.
+async fn the_operator_lives_on_the_charts_rights(cluster: &TestCluster, kubectl: &Tool) {
     let account = cluster
         .kubeconfig_for_service_account(NAMESPACE, "axiom-hive-operator")
         .await;
+    let client = client_from(account.unwrap()).await.unwrap();
+    let secrets = LedgerSecrets::new(client.clone(), NAMESPACE, "axiom-hive-ledger", None);
+    secrets.round(1_800_000_000).await.unwrap();
+    // Due again: the Secret is written a second time.
+    secrets.round(1_810_000_000).await.unwrap();
     let readiness = Readiness::default();
     let webhook = Webhook {
         listener: tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -193,7 +199,7 @@ async fn webhook_lives_on_the_charts_rights(cluster: &TestCluster, kubectl: &Too
             periods: Periods::default(),
         },
         constitutions: Arc::new(RwLock::new(Constitutions::default())),
-        client: client_from(account.unwrap()).await.unwrap(),
+        client: client.clone(),
         readiness: readiness.clone(),
     };
     let serving = serve(webhook, CancellationToken::new());

@@ -4,6 +4,7 @@
 use axiom_hive_testcluster::{Size, TestCluster, eventually};
 use serde_json::{Value, json};
 
+use crate::guard_objects::{bad_pods, operators_objects, pod, runner, templates};
 use crate::kubectl::{Said, Tool, root};
 use crate::support::install_definitions;
 
@@ -15,115 +16,6 @@ const MORE: &str = r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Clust
     {"apiGroups":["axiomhive.io"],"resources":["*"],"verbs":["*"]}]}"#;
 const TASK: &str = r#"{"apiVersion":"axiomhive.io/v1alpha1","kind":"SupervisedTask","metadata":{"name":"t"},
     "spec":{"constitutionRef":{"name":"c"},"prompt":"Hello","runtime":{"echo":{}}}}"#;
-
-/// A pod as a user may make it; `change` makes it a bad one.
-fn pod(change: &Value) -> Value {
-    let mut pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "mine", "labels": {"app": "mine"}},
-        "spec": {"containers": [{
-            "name": "main",
-            "image": "example.com/a",
-            "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}},
-        }]},
-    });
-    merge(&mut pod, change);
-    pod
-}
-
-fn merge(into: &mut Value, change: &Value) {
-    match (into, change) {
-        (Value::Object(into), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, change) => *into = change.clone(),
-    }
-}
-
-/// The ways in which a pod or its template is refused.
-fn bad_pods() -> Vec<(Value, &'static str)> {
-    let token = json!({"serviceAccountToken": {"audience": "axiom-hive-ledger", "path": "token"}});
-    let volume =
-        json!({"name": "t", "projected": {"sources": [{"configMap": {"name": "c"}}, token]}});
-    vec![
-        (
-            json!({"metadata": {"labels": {"axiomhive.io/role": "runner"}}}),
-            "must not have labels below \"axiomhive.io/\"",
-        ),
-        (
-            json!({"metadata": {"labels": {"axiomhive.io/task-uid": "x"}}}),
-            "must not have labels below \"axiomhive.io/\"",
-        ),
-        (
-            json!({"spec": {"serviceAccountName": "axh-runner"}}),
-            "must not be \"axh-runner\"",
-        ),
-        (
-            json!({"spec": {"volumes": [volume]}}),
-            "must not project a token for audience",
-        ),
-    ]
-}
-
-/// A template in every kind that has one.
-fn templates(pod: &Value) -> Vec<Value> {
-    let mut template = json!({"metadata": pod["metadata"].clone(), "spec": pod["spec"].clone()});
-    template["metadata"].as_object_mut().unwrap().remove("name");
-    let kind = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "mine"}, "spec": spec});
-    let selector = json!({"matchLabels": {"app": "mine"}});
-    let selected = json!({"selector": selector, "template": template});
-    let mut service = selected.clone();
-    service["serviceName"] = json!("mine");
-    let mut once = json!({"template": template});
-    once["template"]["spec"]["restartPolicy"] = json!("Never");
-    vec![
-        kind("apps/v1", "Deployment", selected.clone()),
-        kind("apps/v1", "ReplicaSet", selected.clone()),
-        kind("apps/v1", "DaemonSet", selected),
-        kind("apps/v1", "StatefulSet", service),
-        kind("batch/v1", "Job", once.clone()),
-        kind(
-            "batch/v1",
-            "CronJob",
-            json!({"schedule": "@daily", "jobTemplate": {"spec": once}}),
-        ),
-        kind(
-            "v1",
-            "ReplicationController",
-            json!({"selector": {"app": "mine"}, "template": template}),
-        ),
-        json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "mine"}, "template": template}),
-    ]
-}
-
-/// A runner pod as the operator makes it, as far as the guard looks at it.
-fn runner() -> Value {
-    let token = json!({"serviceAccountToken": {"audience": "axiom-hive-ledger", "path": "token"}});
-    pod(&json!({
-        "metadata": {"name": "axh-t-1", "labels": {"axiomhive.io/role": "runner"}},
-        "spec": {
-            "serviceAccountName": "axh-runner",
-            "volumes": [{"name": "t", "projected": {"sources": [token]}}],
-        },
-    }))
-}
-
-/// What the operator has made in the namespace.
-fn operators_objects() -> Vec<Value> {
-    let object = |version: &str, kind: &str, name: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
-    let mut policy = object("networking.k8s.io/v1", "NetworkPolicy", "axh-runner");
-    policy["spec"] = json!({"podSelector": {"matchLabels": {"axiomhive.io/role": "runner"}}});
-    vec![
-        object("v1", "ServiceAccount", "axh-runner"),
-        object("v1", "Secret", "axh-answer-1"),
-        object("v1", "ConfigMap", "axh-ledger-head"),
-        policy,
-        runner(),
-    ]
-}
 
 struct Guard {
     _cluster: TestCluster,
@@ -252,15 +144,15 @@ impl Guard {
     fn refuses_to_create(&self, input: &Value, message: &str) {
         self.refuses(&["create", "--dry-run=server", "-f", "-"], input, message);
     }
+}
 
-    #[track_caller]
-    fn allows(&self, who: &Tool, arguments: &[&str], input: &Value) {
-        let said = who.run_with(
-            &[arguments, &["-n", NAMESPACE]].concat(),
-            &input.to_string(),
-        );
-        assert!(said.ok, "{arguments:?} {input}: {}{}", said.out, said.err);
-    }
+#[track_caller]
+fn allows(who: &Tool, arguments: &[&str], input: &Value) {
+    let said = who.run_with(
+        &[arguments, &["-n", NAMESPACE]].concat(),
+        &input.to_string(),
+    );
+    assert!(said.ok, "{arguments:?} {input}: {}{}", said.out, said.err);
 }
 
 #[tokio::test]
@@ -270,7 +162,7 @@ async fn every_line_of_the_guard_holds_for_an_edit_user_and_not_for_the_operator
     };
     others_make_no_runner_pods(&guard);
     for object in operators_objects() {
-        guard.allows(&guard.operator, &["apply", "-f", "-"], &object);
+        allows(&guard.operator, &["apply", "-f", "-"], &object);
     }
     others_change_no_runner_pods(&guard);
     nobody_connects_to_runner_pods(&guard);
@@ -297,7 +189,7 @@ fn others_make_no_runner_pods(guard: &Guard) {
         for template in templates(&bad) {
             guard.refuses_to_create(&template, message);
         }
-        guard.allows(
+        allows(
             &guard.operator,
             &["create", "--dry-run=server", "-f", "-"],
             &bad,
@@ -305,7 +197,7 @@ fn others_make_no_runner_pods(guard: &Guard) {
     }
     let mut named = templates(&pod(&json!({})));
     for object in &mut named {
-        guard.allows(
+        allows(
             &guard.dana,
             &["create", "--dry-run=server", "-f", "-"],
             object,
@@ -356,13 +248,13 @@ fn others_change_no_runner_pods(guard: &Guard) {
         "spec.containers: must stay as they are",
     );
     // A pod of somebody else's cannot become one of ours.
-    guard.allows(&guard.dana, &["create", "-f", "-"], &pod(&json!({})));
+    allows(&guard.dana, &["create", "-f", "-"], &pod(&json!({})));
     guard.refuses(
         &["label", "pod", "mine", "axiomhive.io/role=runner"],
         &none,
         "labels below",
     );
-    guard.allows(
+    allows(
         &guard.operator,
         &["annotate", "pod", "axh-t-1", "a=b"],
         &none,
@@ -420,7 +312,7 @@ fn others_get_no_token(guard: &Guard) {
         "metadata": {"name": "mine", "annotations": {"kubernetes.io/service-account.name": "axh-runner"}},
     });
     guard.refuses_to_create(&secret, message);
-    guard.allows(&guard.dana, &["create", "token", "default"], &none);
+    allows(&guard.dana, &["create", "token", "default"], &none);
 }
 
 fn others_write_none_of_our_objects(guard: &Guard) {
@@ -473,9 +365,9 @@ fn others_write_no_status(guard: &Guard) {
         (task, patch("supervisedtask", "t")),
         (constitution, patch("constitution", "c")),
     ] {
-        guard.allows(&guard.dana, &["create", "-f", "-"], &object);
+        allows(&guard.dana, &["create", "-f", "-"], &object);
         guard.refuses(&arguments, &Value::Null, "status: must only be written by");
-        guard.allows(&guard.operator, &arguments, &Value::Null);
+        allows(&guard.operator, &arguments, &Value::Null);
     }
 }
 
@@ -483,21 +375,21 @@ fn what_is_not_ours_is_untouched(guard: &Guard) {
     let object =
         |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "mine"}});
     for kind in ["ConfigMap", "Secret", "ServiceAccount"] {
-        guard.allows(&guard.dana, &["create", "-f", "-"], &object(kind));
-        guard.allows(
+        allows(&guard.dana, &["create", "-f", "-"], &object(kind));
+        allows(
             &guard.dana,
             &["annotate", kind, "mine", "a=b"],
             &Value::Null,
         );
-        guard.allows(&guard.dana, &["delete", kind, "mine"], &Value::Null);
+        allows(&guard.dana, &["delete", kind, "mine"], &Value::Null);
     }
-    guard.allows(&guard.dana, &["label", "pod", "mine", "a=b"], &Value::Null);
-    guard.allows(
+    allows(&guard.dana, &["label", "pod", "mine", "a=b"], &Value::Null);
+    allows(
         &guard.dana,
         &["set", "image", "pod/mine", "main=example.com/b"],
         &Value::Null,
     );
-    guard.allows(&guard.dana, &["delete", "pod", "mine"], &Value::Null);
+    allows(&guard.dana, &["delete", "pod", "mine"], &Value::Null);
 }
 
 /// The garbage collector takes what a task leaves, the namespace controller everything.
@@ -514,14 +406,14 @@ async fn controllers_clean_up(guard: &Guard) {
             "jsonpath={.metadata.uid}",
         ])
         .unwrap();
-    let owner = json!({"apiVersion": "axiomhive.io/v1alpha1", "kind": "SupervisedTask", "name": "t", "uid": uid});
+    let reference = json!({"apiVersion": "axiomhive.io/v1alpha1", "kind": "SupervisedTask", "name": "t", "uid": uid});
     let owned = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "axh-answer-2", "ownerReferences": [owner]},
+        "metadata": {"name": "axh-answer-2", "ownerReferences": [reference]},
     });
-    guard.allows(&guard.operator, &["create", "-f", "-"], &owned);
-    guard.allows(&guard.dana, &["delete", "stask", "t"], &Value::Null);
+    allows(&guard.operator, &["create", "-f", "-"], &owned);
+    allows(&guard.dana, &["delete", "stask", "t"], &Value::Null);
     eventually("the end of what a task owned", 60, async || {
         let said = guard
             .admin

@@ -3,7 +3,10 @@
 
 mod chart;
 mod guard;
+mod guard_objects;
 mod kubectl;
+mod ledger_secrets;
 mod samples;
+mod smoke;
 mod support;
 mod webhook;

@@ -1,6 +1,7 @@
 //! What the tests share: definitions, and a webhook of this process.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 
 use axiom_hive_core::constitution::Constitution;
@@ -11,6 +12,7 @@ use axiom_hive_operator::api::constitution::NamespaceSelector;
 use axiom_hive_operator::api::crd;
 use axiom_hive_operator::plan::resolve::{Constitutions, Version};
 use axiom_hive_testcluster::{TestCluster, eventually};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -65,6 +67,7 @@ pub(crate) struct Running {
     pub(crate) constitutions: Arc<RwLock<Constitutions>>,
     pub(crate) readiness: Readiness,
     pub(crate) configuration: String,
+    pub(crate) address: SocketAddr,
     configurations: Api<ValidatingWebhookConfiguration>,
     shutdown: CancellationToken,
     _one: MutexGuard<'static, ()>,
@@ -72,16 +75,33 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it; returns when it is ready.
+    /// Starts it with an authority of its own; returns when it is ready.
     pub(crate) async fn start(cluster: &TestCluster, namespace: &str, periods: Periods) -> Self {
+        let own = Certificates::Own {
+            namespace: namespace.to_owned(),
+            configuration: Some(namespace.to_owned()),
+            periods,
+        };
+        Self::start_with(cluster, namespace, own, None).await
+    }
+
+    /// Starts it with these certificates, of which the API server trusts `bundle`.
+    pub(crate) async fn start_with(
+        cluster: &TestCluster,
+        namespace: &str,
+        certificates: Certificates,
+        bundle: Option<&str>,
+    ) -> Self {
         let one = ONE.lock().await;
         let client = cluster.client().await.unwrap();
         install_definitions(&client).await;
         let address = cluster.host_address().unwrap();
         let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
-        let url = format!("https://{}{PATH}", listener.local_addr().unwrap());
+        let bound = listener.local_addr().unwrap();
+        let url = format!("https://{bound}{PATH}");
         let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-        let configuration = configuration(namespace, &url);
+        let bundle = bundle.map(|it| ByteString(it.as_bytes().to_vec()));
+        let configuration = configuration(namespace, &url, bundle.as_ref());
         configurations
             .create(&PostParams::default(), &configuration)
             .await
@@ -92,11 +112,7 @@ impl Running {
         let webhook = Webhook {
             listener,
             names: vec![address.to_string()],
-            certificates: Certificates::Own {
-                namespace: namespace.to_owned(),
-                configuration: Some(namespace.to_owned()),
-                periods,
-            },
+            certificates,
             constitutions: Arc::clone(&constitutions),
             client,
             readiness: readiness.clone(),
@@ -107,6 +123,7 @@ impl Running {
             constitutions,
             readiness,
             configuration: namespace.to_owned(),
+            address: bound,
             configurations,
             shutdown,
             _one: one,
@@ -137,7 +154,11 @@ impl Running {
     }
 }
 
-fn configuration(namespace: &str, url: &str) -> ValidatingWebhookConfiguration {
+fn configuration(
+    namespace: &str,
+    url: &str,
+    bundle: Option<&ByteString>,
+) -> ValidatingWebhookConfiguration {
     let webhook = |resource: &str, name: &str| {
         json!({
             "name": format!("{name}.axiomhive.io"),
@@ -145,7 +166,7 @@ fn configuration(namespace: &str, url: &str) -> ValidatingWebhookConfiguration {
             "sideEffects": "None",
             "failurePolicy": "Fail",
             "timeoutSeconds": 3,
-            "clientConfig": {"url": url},
+            "clientConfig": {"url": url, "caBundle": bundle},
             "rules": [{"apiGroups": ["axiomhive.io"], "apiVersions": ["v1alpha1"], "resources": [resource],
                 "operations": ["CREATE", "UPDATE"]}],
             "matchConditions": [{"name": "spec",

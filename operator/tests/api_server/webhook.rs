@@ -1,19 +1,24 @@
 //! The webhook, asked by a real API server.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axiom_hive_core::constitution::Constitution;
-use axiom_hive_operator::admission::SECRET;
 use axiom_hive_operator::admission::authority::Periods;
+use axiom_hive_operator::admission::{Certificates, SECRET};
 use axiom_hive_operator::api::SupervisedTask;
 use axiom_hive_testcluster::{Size, TestCluster, eventually};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
+use tokio_rustls::TlsConnector;
 
 use crate::support::{Running, every_namespace, put_in_force};
 
@@ -177,5 +182,69 @@ async fn a_bundle_that_was_overwritten_is_put_back() {
     .unwrap();
     let now = api.get(&running.configuration).await.unwrap();
     assert_ne!(now.metadata.resource_version, version);
+    running.stop().await;
+}
+
+/// The certificate that the webhook shows now.
+async fn shown(address: SocketAddr, authority: &str) -> Vec<u8> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = ServerName::from(address.ip());
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// As cert-manager does: it writes new files, and asks nobody.
+#[tokio::test]
+async fn certificate_files_are_taken_over_when_they_go_together() {
+    let Some(cluster) = TestCluster::shared(Size::Api).await else {
+        return;
+    };
+    let Ok(address) = cluster.host_address() else {
+        return;
+    };
+    let authority = cluster.authority().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let identity = || authority.server("webhook", &[], &[address]).unwrap();
+    let first = identity();
+    std::fs::write(file("tls.crt"), &first.certificate).unwrap();
+    std::fs::write(file("tls.key"), &first.key).unwrap();
+    std::fs::write(file("ca.crt"), authority.certificate()).unwrap();
+    let namespace = cluster.namespace("files").await.unwrap();
+    let certificates = Certificates::Files {
+        certificate: file("tls.crt"),
+        key: file("tls.key"),
+        ca: file("ca.crt"),
+    };
+    let bundle = Some(authority.certificate());
+    let running = Running::start_with(cluster, namespace.name(), certificates, bundle).await;
+    let client = cluster.client().await.unwrap();
+    create(&client, namespace.name(), 1).await.unwrap();
+    let before = shown(running.address, authority.certificate()).await;
+
+    let second = identity();
+    std::fs::write(file("tls.crt"), &second.certificate).unwrap();
+    // Half of a change is not taken over; by the time that this is written, it may have been seen.
+    create(&client, namespace.name(), 1).await.unwrap();
+    std::fs::write(file("tls.key"), &second.key).unwrap();
+    eventually("the new certificate", 30, async || {
+        (shown(running.address, authority.certificate()).await != before).then_some(())
+    })
+    .await
+    .unwrap();
+    create(&client, namespace.name(), 1).await.unwrap();
     running.stop().await;
 }
