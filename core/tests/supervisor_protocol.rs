@@ -9,7 +9,7 @@ use axiom_hive_core::record::{
 };
 use axiom_hive_core::supervisor::{
     Acknowledged, BranchResult, Command, Deliberation, Event, IntentBy, OutOfTurn, Prepared,
-    ReleaseError, Supervisor, Task, interrupted,
+    ReleaseError, Supervisor, Task, closed, replay,
 };
 use supervisor_support::*;
 
@@ -304,19 +304,35 @@ fn deadline_cancel_and_lost_containment_end_a_run_at_every_point() {
 }
 
 #[test]
-fn a_dead_run_is_closed_from_its_intent_alone() {
-    let prepared = policy("", "");
-    let task = task("Where?");
-    let (done, _, ledger) = run(&prepared, &task, &texts(&["same"; 4]));
-    let mut observed = done.record.outcome().unwrap().observed.clone();
-    observed.detail = None;
-    let record = interrupted(ledger.intent(), observed.clone()).unwrap();
-    assert_eq!(record.slot(), done.record.slot());
-    assert!(record.to_canonical().is_ok());
-    let outcome = record.outcome().unwrap();
-    assert_eq!(outcome.decided.reason, Reason::Interrupted);
-    assert_eq!(outcome.observed.stopped_by, Some(StopEvent::Interrupted));
-    assert!(interrupted(&done.record, observed).is_none());
+fn a_task_is_closed_from_its_intent_alone_and_replays() {
+    for screening in ["off", "redact"] {
+        let prepared = policy("", &format!("[interceptor]\nprompt = \"{screening}\""));
+        let task = task("a secretword");
+        let (done, _, ledger) = run(&prepared, &task, &texts(&["same"; 4]));
+        let mut observed = done.record.outcome().unwrap().observed.clone();
+        observed.detail = None;
+        for (stop, reason) in [
+            (StopEvent::Interrupted, Reason::Interrupted),
+            (StopEvent::Cancel, Reason::Cancelled),
+            (StopEvent::Deadline, Reason::DeadlineExceeded),
+            (StopEvent::Containment, Reason::ContainmentFailed),
+        ] {
+            let record = closed(ledger.intent(), stop, observed.clone()).unwrap();
+            assert_eq!(record.slot(), done.record.slot());
+            assert!(record.to_canonical().is_ok());
+            let outcome = record.outcome().unwrap();
+            assert_eq!(outcome.decided.reason, reason);
+            assert_eq!(outcome.observed.stopped_by, Some(stop));
+            let is_cancelled = matches!(record.body, Body::Cancelled(_));
+            assert_eq!(is_cancelled, stop == StopEvent::Cancel);
+            let constitution = prepared.constitution();
+            let decided = replay(&record, ledger.intent(), constitution, |c| {
+                ledger.payload(c)
+            });
+            assert_eq!(decided.unwrap(), outcome.decided);
+        }
+        assert!(closed(&done.record, StopEvent::Cancel, observed).is_none());
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use axiom_hive_core::digest::Digest;
 use axiom_hive_core::tlog::SigningKey;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -127,6 +128,17 @@ impl LedgerSecrets {
         let vkey = self.key().await?;
         let ca = self.certificate(now_seconds).await?;
         Ok(Trust { ca, vkey })
+    }
+
+    /// From which the salts of intents are derived: a function of the ledger's key, so that every replica
+    /// and every later one has the same, and nobody else.
+    pub async fn salt_key(&self) -> Result<[u8; 32], LedgerSecretsError> {
+        let stored = self.secrets.get(KEY_SECRET).await.map_err(Box::new)?;
+        let private = text_of(&stored, KEY);
+        let private =
+            private.ok_or_else(|| LedgerSecretsError::Key("it is not text".to_owned()))?;
+        let context = format!("axiomhive.io/salt-key/v1 {}", private.trim_end());
+        Ok(Digest::of(context.as_bytes()).0)
     }
 
     async fn key(&self) -> Result<String, LedgerSecretsError> {

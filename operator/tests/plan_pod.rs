@@ -7,6 +7,7 @@ use axiom_hive_core::constitution::{
     Constitution, Containment, EgressPolicy, EgressTarget, ServiceTarget, UserNamespaces,
 };
 use axiom_hive_core::digest::Digest;
+use axiom_hive_core::tlog::SigningKey;
 use axiom_hive_operator::api::names::{PREFIX, ROLE_LABEL, RUNNER_SERVICE_ACCOUNT};
 use axiom_hive_operator::api::{SupervisedTask, SupervisedTaskSpec};
 use axiom_hive_operator::plan::network::{LedgerPods, policies};
@@ -46,9 +47,14 @@ fn settings() -> RunnerSettings {
                 port: 8443,
             },
             ca: "-----BEGIN CERTIFICATE-----\nAA$(X)==\n-----END CERTIFICATE-----\n".to_owned(),
-            vkey: "axiom-hive.local/1+00000000+AA==".to_owned(),
+            vkey: vkey(),
         },
     }
+}
+
+fn vkey() -> String {
+    let key = SigningKey::new("axiom-hive.local/1", &[7; 32]).unwrap();
+    key.verifying_key().to_string()
 }
 
 fn limits() -> Limits {
@@ -443,5 +449,45 @@ fn secrets_are_mounted_key_by_key() {
     assert_eq!(
         keys("api-key"),
         ["axiomhive-api-key", "axiomhive-allowed-hosts"]
+    );
+}
+
+/// Whoever changes what is asked of the supervisor changes `data/pod-commands.json`, and the supervisor,
+/// whose own test reads that file, must understand it.
+#[test]
+fn containers_are_started_with_what_the_supervisor_understands() {
+    let process = json!({
+        "constitutionRef": {"name": "c"}, "prompt": "x",
+        "runtime": {"process": {"image": "i@sha256:00", "command": ["x"]}},
+    });
+    let from_secrets = json!({
+        "constitutionRef": {"name": "c"},
+        "promptFrom": {"secretKeyRef": {"name": "prompts", "key": "axiomhive-prompt-1"}},
+        "runtime": {"openAI": {"baseURL": "https://api.example.com/v1", "model": "m",
+            "apiKeySecretRef": {"name": "keys"}}},
+    });
+    let constitution = constitution();
+    // Another catalogue must not change what this is about.
+    let digest = constitution.digest().to_string();
+    let any_digest = Digest([0; 32]).to_string();
+    let started = [process, from_secrets].map(|spec| {
+        let spec = build(&task(spec), &constitution).spec.unwrap();
+        let lines = containers(&spec).map(|container| {
+            let line = [container.command.clone(), container.args.clone()];
+            let line: Vec<String> = line.into_iter().flatten().flatten().collect();
+            let line: Vec<String> = line
+                .iter()
+                .map(|item| item.replace(&digest, &any_digest))
+                .collect();
+            (container.name.clone(), line)
+        });
+        lines.collect::<BTreeMap<_, _>>()
+    });
+    let started = serde_json::to_string_pretty(&started).unwrap();
+    let file = include_str!("data/pod-commands.json");
+    assert_eq!(
+        started,
+        file.trim_end(),
+        "data/pod-commands.json must be:\n{started}"
     );
 }

@@ -7,8 +7,8 @@ use axiom_hive_core::supervisor::OutcomeKind;
 use axiom_hive_core::wire::ErrorCode;
 
 use crate::ledger::LedgerError;
-use crate::ledger_client::ClientError;
 use crate::pipeline::PipelineError;
+use axiom_hive_client::ledger::ClientError;
 
 /// How a program of ours ends. `docs/USAGE.md` has the table with who retries what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +99,11 @@ fn of_client(error: &ClientError) -> Exit {
             _ => Exit::Ledger,
         },
         ClientError::Tls(_) | ClientError::Token { .. } => Exit::Constitution,
-        ClientError::Malformed(_) | ClientError::Unverified(_) | ClientError::Other(_) => {
-            Exit::Verification
-        }
+        ClientError::Malformed(_)
+        | ClientError::Unverified(_)
+        | ClientError::Checkpoint(_)
+        | ClientError::Forked { .. }
+        | ClientError::Other(_) => Exit::Verification,
     }
 }
 

@@ -4,7 +4,6 @@ pub mod containment;
 pub mod egress;
 pub mod exit;
 pub mod ledger;
-pub mod ledger_client;
 pub mod ledger_service;
 pub mod pipeline;
 pub mod runtime;

@@ -247,7 +247,8 @@ pub enum BranchError {
     Reported,
     /// The connection or the long-lived process was lost.
     Lost,
-    /// It asked the egress broker too often for what is not listed.
+    /// The egress broker does not open the service, or the runtime asked it too often for what is not
+    /// listed.
     Egress,
 }
 
@@ -365,6 +366,29 @@ pub struct Observed {
     /// Detail for the authorised (spans, stderr, late branches), as a payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Commitment>,
+}
+
+impl Observed {
+    /// Of an end in which whoever writes it ran nothing: what confined a dead run died with it.
+    #[must_use]
+    pub fn nothing_ran(build: BuildRef, at_unix_ms: u64) -> Self {
+        Self {
+            build,
+            started_unix_ms: at_unix_ms,
+            ended_unix_ms: at_unix_ms,
+            containment: ContainmentRecord {
+                requested: ContainmentRequest::Required,
+                reached: ContainmentLevel::None,
+                landlock_abi: 0,
+                loopback_port: 0,
+            },
+            usage: None,
+            egress: None,
+            surplus_branches: 0,
+            stopped_by: None,
+            detail: None,
+        }
+    }
 }
 
 /// What was asked of the egress broker, in numbers; names are payload.

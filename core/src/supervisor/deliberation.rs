@@ -265,11 +265,12 @@ impl<'p> Deliberation<'p> {
             spec: self.measured.spec,
             runtime: self.measured.runtime_ref.clone(),
             prompt: self.measured.prompt.commitment(),
-            // A dead run is closed from its intent alone, which says nothing of findings.
+            // Before any branch counted, a task can be closed from its intent alone, which says
+            // nothing of findings.
             prompt_findings: self
                 .measured
                 .findings
-                .filter(|_| stop != Some(StopEvent::Interrupted)),
+                .filter(|_| stop.is_none() || self.tally.committed() > 0),
             reason,
             vote: (self.tally.committed() > 0).then(|| self.vote_record()),
             branches: self.branches,

@@ -31,8 +31,8 @@ pub enum IntentError {
 
 impl Task {
     /// The task that `intent` commits to, out of its `payloads`. `prompt` is the text that was read
-    /// from where the task says, if it says so; the intent then commits to an empty one. That the
-    /// intent commits to this very task, [`Supervisor::new`](super::Supervisor::new) checks.
+    /// from where the task says, if it says so; the intent then commits to an empty one, which nobody
+    /// reads. That the intent commits to this very task, [`Supervisor::new`](super::Supervisor::new) checks.
     pub fn intended(
         intent: &Record,
         payloads: &[Payload],
@@ -58,20 +58,18 @@ impl Task {
                 .then_some(found)
                 .ok_or(IntentError::Malformed(label))
         };
-        let recorded_prompt = find(Label::PROMPT, intended)?;
         let text = find(Label::TASK, task_text)?;
         let mut own = vec![text, find(Label::RUNTIME, &runtime.spec)?];
-        let sent = String::from_utf8(recorded_prompt.bytes.clone());
-        let sent = sent.map_err(|_| IntentError::Malformed(Label::PROMPT))?;
         let is_elsewhere = prompt.is_some();
-        if is_elsewhere && !sent.is_empty() {
-            return Err(IntentError::Prompt);
-        }
-        if !is_elsewhere {
-            own.push(recorded_prompt);
-        }
-        let spec = spec_of(&text.bytes, prompt.unwrap_or(sent));
-        let spec = spec.ok_or(IntentError::Malformed(Label::TASK))?;
+        let prompt = if let Some(prompt) = prompt {
+            prompt
+        } else {
+            let sent = find(Label::PROMPT, intended)?;
+            own.push(sent);
+            let sent = String::from_utf8(sent.bytes.clone());
+            sent.map_err(|_| IntentError::Malformed(Label::PROMPT))?
+        };
+        let spec = spec_of(&text.bytes, prompt).ok_or(IntentError::Malformed(Label::TASK))?;
         if spec.prompt_from.is_some() != is_elsewhere {
             return Err(IntentError::Prompt);
         }

@@ -13,6 +13,7 @@ use crate::task::TaskSpec;
 use super::deliberation::{BranchResult, Deliberation};
 use super::intended::spec_of;
 use super::prepared::{PrepareError, Prepared, Task};
+use super::stop_reason;
 
 /// Why a record cannot be replayed, or what differs.
 #[derive(Debug, thiserror::Error)]
@@ -213,15 +214,23 @@ impl<F: Fn(&Commitment) -> Option<Payload>> Found<'_, F> {
     }
 }
 
-/// The terminal record of a run that died: `failed: interrupted`, from its intent alone. `None` when
-/// `intent` is no intent.
+/// The terminal record of a task that ended before any branch counted, from its intent alone: what
+/// whoever owns the task writes when its run died, was cancelled, ran out of time or was not
+/// contained. `None` when `intent` is no intent.
 #[must_use]
-pub fn interrupted(intent: &Record, mut observed: Observed) -> Option<Record> {
-    let (task, decided) = undecided(intent)?;
-    observed.stopped_by = Some(StopEvent::Interrupted);
-    Some(Record::new(Body::Failed(Outcome {
+pub fn closed(intent: &Record, stop: StopEvent, mut observed: Observed) -> Option<Record> {
+    let (task, mut decided) = undecided(intent)?;
+    decided.reason = stop_reason(stop);
+    observed.stopped_by = Some(stop);
+    let outcome = Outcome {
         task: task.clone(),
         decided,
         observed,
-    })))
+    };
+    Some(Record::new(match stop {
+        StopEvent::Cancel => Body::Cancelled(outcome),
+        StopEvent::Deadline | StopEvent::Containment | StopEvent::Interrupted => {
+            Body::Failed(outcome)
+        }
+    }))
 }

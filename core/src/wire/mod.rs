@@ -26,7 +26,9 @@ use crate::record::{Commitment, Payload, Receipt, ReceiptError, Record, TaskRef,
 use crate::tlog::{Hash, VerifyingKey};
 
 pub use error::{ErrorBody, ErrorCode};
-pub use pointer::{MAX_POINTER_BYTES, POINTER_SCHEMA, Pointer, PointerError, RecordKind};
+pub use pointer::{
+    MAX_POINTER_BYTES, MAX_POINTER_ORIGIN_BYTES, POINTER_SCHEMA, Pointer, PointerError, RecordKind,
+};
 
 /// Upper bound of a request's body: 56 MiB, which holds 40 MiB of payloads as base64.
 pub const MAX_REQUEST_BYTES: usize = 56 * 1024 * 1024;
@@ -42,6 +44,8 @@ pub const RECORDS_PATH: &str = "/v1/records";
 pub const OPEN_INTENTS_PATH: &str = "/v1/intents/open";
 /// `GET` with `from` and `to`: a consistency proof.
 pub const CONSISTENCY_PATH: &str = "/v1/consistency";
+/// `GET`: the signed head.
+pub const CHECKPOINT_PATH: &str = "/checkpoint";
 
 /// `GET`: one record.
 #[must_use]
@@ -59,6 +63,18 @@ pub fn task_path(uid: &str) -> String {
 #[must_use]
 pub fn constitution_path(name: &str, version: &str) -> String {
     format!("/v1/constitutions/{name}/{version}")
+}
+
+/// `GET`: tasks without an end, from this index on.
+#[must_use]
+pub fn open_intents_path(from: u64) -> String {
+    format!("{OPEN_INTENTS_PATH}?from={from}")
+}
+
+/// `GET`: the proof that the tree of `to` entries begins with that of `from`.
+#[must_use]
+pub fn consistency_path(from: u64, to: u64) -> String {
+    format!("{CONSISTENCY_PATH}?from={from}&to={to}")
 }
 
 /// `GET`: a payload's file. The address is in hexadecimal, as `sha256sum` prints it.

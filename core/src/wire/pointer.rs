@@ -43,7 +43,7 @@ pub struct Pointer {
     pub outcome: RecordKind,
     /// What the supervisor ends with.
     pub exit_code: u8,
-    /// The log; at most [`MAX_ORIGIN_BYTES`] in a pointer.
+    /// The log; at most [`MAX_POINTER_ORIGIN_BYTES`] in a pointer.
     pub origin: String,
     /// The record's number.
     pub index: u64,
@@ -51,8 +51,8 @@ pub struct Pointer {
     pub leaf: Hash,
 }
 
-/// Upper bound of an origin, so that the whole text keeps its bound.
-const MAX_ORIGIN_BYTES: usize = 200;
+/// Upper bound of an origin in a pointer, in bytes, so that the whole text keeps its bound.
+pub const MAX_POINTER_ORIGIN_BYTES: usize = 200;
 
 /// The kind of a record that ends an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl FromStr for Pointer {
         };
         let is_valid = task.validate().is_ok()
             && read.index <= MAX_INTEGER
-            && read.origin.len() <= MAX_ORIGIN_BYTES
+            && read.origin.len() <= MAX_POINTER_ORIGIN_BYTES
             && read.schema == POINTER_SCHEMA;
         let pointer = Self {
             task_uid: task.uid,

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -266,17 +265,23 @@ async fn run_tunnel(tunnel: Tunnel) {
         Ok(hello) => hello,
         Err(why) => return journal.refused(why),
     };
-    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
     let (from_inside, to_inside) = tokio::io::split(inside);
     let (from_outside, to_outside) = tunnel.upstream.into_split();
     let from_inside = tokio::io::AsyncReadExt::chain(&hello[..], from_inside);
     let allowance = &tunnel.shared.allowance;
     // Either side may end first; the other is heard to its end.
     let (out, back) = tokio::join!(
-        pump(from_inside, to_outside, allowance, &sent),
-        pump(from_outside, to_inside, allowance, &received),
+        pump(from_inside, to_outside, allowance, |bytes| journal.moved(
+            tunnel.target,
+            bytes,
+            0
+        )),
+        pump(from_outside, to_inside, allowance, |bytes| journal.moved(
+            tunnel.target,
+            0,
+            bytes
+        )),
     );
-    journal.moved(tunnel.target, sent.into_inner(), received.into_inner());
     if [out, back].into_iter().any(is_limit) {
         journal.refused(Refusal::Limit);
     }

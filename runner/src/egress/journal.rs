@@ -26,6 +26,30 @@ pub struct Journal {
 struct Inner {
     record: EgressRecord,
     names: BTreeSet<String>,
+    last_refusal: Option<Refusal>,
+}
+
+/// What [`Journal::not_opened`] counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NotOpened {
+    pub(crate) refused: u64,
+    pub(crate) unreachable: u64,
+    pub(crate) last_refusal: Option<Refusal>,
+}
+
+impl Inner {
+    fn refusals(&self) -> u64 {
+        let refused = self.record.refused;
+        [
+            refused.malformed,
+            refused.unlisted,
+            refused.address,
+            refused.server_name,
+            refused.limit,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
 }
 
 impl Journal {
@@ -39,6 +63,7 @@ impl Journal {
                     ..EgressRecord::default()
                 },
                 names: BTreeSet::new(),
+                last_refusal: None,
             }),
             spent: Notify::new(),
         }
@@ -57,6 +82,17 @@ impl Journal {
         self.lock().names.iter().cloned().collect()
     }
 
+    /// How often nothing was opened so far: refused, or listed and not reached.
+    pub(crate) fn not_opened(&self) -> NotOpened {
+        let inner = self.lock();
+        let unreachable = inner.record.targets.iter().map(|target| target.unreachable);
+        NotOpened {
+            refused: inner.refusals(),
+            unreachable: unreachable.fold(0, u64::saturating_add),
+            last_refusal: inner.last_refusal,
+        }
+    }
+
     /// Waits until [`MAX_REFUSALS`] are reached.
     pub async fn refusals_spent(&self) {
         loop {
@@ -68,17 +104,8 @@ impl Journal {
         }
     }
 
-    pub(super) fn refusals(&self) -> u64 {
-        let refused = self.lock().record.refused;
-        [
-            refused.malformed,
-            refused.unlisted,
-            refused.address,
-            refused.server_name,
-            refused.limit,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
+    fn refusals(&self) -> u64 {
+        self.lock().refusals()
     }
 
     pub(super) fn asked(&self, authority: &str) {
@@ -90,7 +117,9 @@ impl Journal {
     }
 
     pub(super) fn refused(&self, why: Refusal) {
-        let refused = &mut self.lock().record.refused;
+        let mut inner = self.lock();
+        inner.last_refusal = Some(why);
+        let refused = &mut inner.record.refused;
         let count = match why {
             Refusal::Malformed => &mut refused.malformed,
             Refusal::Unlisted => &mut refused.unlisted,
@@ -99,6 +128,7 @@ impl Journal {
             Refusal::Limit => &mut refused.limit,
         };
         add(count, 1);
+        drop(inner);
         self.spent.notify_waiters();
     }
 

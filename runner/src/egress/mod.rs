@@ -14,6 +14,9 @@
 //!                                  403          502           403                 closed
 //! ```
 //!
+//! In a pod the supervisor's own calls to an HTTP or OpenAI-compatible service take the same way, so that
+//! one list, one set of rules and one set of counts hold for every runtime.
+//!
 //! What it does not do: it opens no TLS, so a listed host that serves other names behind the same
 //! certificate and address (domain fronting) can be asked for those. See `docs/THREAT-MODEL.md`.
 
@@ -25,5 +28,6 @@ mod rules;
 mod tunnel;
 
 pub use broker::{Broker, MAX_BYTES, MAX_CONNECTIONS};
+pub(crate) use journal::NotOpened;
 pub use journal::{Journal, MAX_NAMES, MAX_REFUSALS};
 pub use rules::{Destination, Refusal, Rules};

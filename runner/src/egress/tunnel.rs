@@ -82,12 +82,13 @@ fn is_same(server_name: Option<&str>, host: &Host) -> bool {
     }
 }
 
-/// Moves bytes from one side to the other until it ends, or until the allowance is spent.
+/// Moves bytes from one side to the other until it ends, or until the allowance is spent. `moved` hears
+/// of them as they pass: whoever takes the count need not wait for the end.
 pub(super) async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     allowance: &Allowance,
-    moved: &AtomicU64,
+    moved: impl Fn(u64),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -99,7 +100,7 @@ pub(super) async fn pump(
             return Err(io::Error::other(Refusal::Limit));
         }
         to.write_all(&chunk[..count]).await?;
-        moved.fetch_add(count as u64, Ordering::Relaxed);
+        moved(count as u64);
     }
 }
 

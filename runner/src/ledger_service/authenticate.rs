@@ -11,7 +11,7 @@ use super::authorize::Role;
 use super::config::{ClientRole, Config, KubernetesConfig, LimitsConfig};
 use super::refusal::Refusal;
 use super::token_review::{TokenReviews, User};
-use crate::tls::TlsError;
+use axiom_hive_client::tls::TlsError;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]

@@ -25,7 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use super::authenticate::Peer;
 use super::metrics::ReloadLabels;
 use super::service::Service;
-use crate::tls::{ServerFiles, TlsError};
+use crate::tls::ServerFiles;
+use axiom_hive_client::tls::TlsError;
 
 /// How long a TLS handshake, or the head of a request, may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

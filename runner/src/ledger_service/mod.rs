@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{ClientConfig, ClientRole, Config, ConfigError, KubernetesConfig, LimitsConfig};
 
 use crate::ledger::{Handle, Ledger};
-use crate::tls::{ServerFiles, TlsError};
+use crate::tls::ServerFiles;
+use axiom_hive_client::tls::TlsError;
 use listen::Certificate;
 use refusal::Refusal;
 use service::Service;

@@ -20,7 +20,7 @@ use super::limits::Limiter;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use crate::ledger::Handle;
-use crate::tls::TlsError;
+use axiom_hive_client::tls::TlsError;
 
 /// The budget for bodies is counted in units of this many bytes.
 const BODY_UNIT_BYTES: u32 = 1024;

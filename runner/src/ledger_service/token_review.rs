@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::config::KubernetesConfig;
 use super::refusal::Refusal;
-use crate::tls::{TlsError, http_client, read};
+use axiom_hive_client::tls::{TlsError, http_client, read};
 
 const REVIEW_PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// A review takes milliseconds; an API server that takes longer is not there.

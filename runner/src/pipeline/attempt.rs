@@ -17,14 +17,16 @@ use super::drive::{Drive, Ended};
 use super::store::Store;
 use super::{PipelineError, random_32};
 use crate::containment::isolation::{CANARY_PATIENCE, NotIsolated, Targets, prove};
-use crate::ledger_client::{LedgerClient, Proven};
 use crate::runtime::pod::Expected;
 use crate::runtime::{CancelToken, RuntimeOptions};
+use axiom_hive_client::ledger::{LedgerClient, Proven};
 
 /// How often the ledger is asked for an intent that the operator has yet to append.
 const INTENT_INTERVAL: Duration = Duration::from_millis(250);
 /// From the task's deadline to the pod's end: time to record.
 const RECORDING_TIME: Duration = Duration::from_secs(10);
+/// Of that, time to say that it could not be recorded, before the pod is ended.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
 /// What a pod was made for, and what it has.
 pub struct Attempt<'a> {
@@ -70,7 +72,7 @@ pub async fn run_attempt(
     let intent = IntentBy::Operator(Box::new(intent));
     let (machine, first) = Supervisor::new(&prepared, &task, intent, false)?;
     let mut branches = Branches::new(&task.spec.runtime, prepared.constitution(), attempt.options);
-    branches.in_neighbour(attempt.neighbour.clone());
+    branches.in_pod(attempt.neighbour.clone());
     if let Err(error) = isolation {
         branches.refuse(&error.to_string());
     }
@@ -81,7 +83,7 @@ pub async fn run_attempt(
     let drive = Drive {
         store: Store::Service {
             client,
-            deadline: attempt.end,
+            deadline: before(attempt.end, LAST_WORDS_TIME),
         },
         branches,
         machine,
@@ -109,8 +111,11 @@ fn stray_key(runtime: &RuntimeSpec, attempt: &Attempt<'_>) -> Option<String> {
 }
 
 fn task_deadline(attempt: &Attempt<'_>) -> Instant {
-    let now = Instant::now();
-    attempt.end.checked_sub(RECORDING_TIME).unwrap_or(now)
+    before(attempt.end, RECORDING_TIME)
+}
+
+fn before(end: Instant, time: Duration) -> Instant {
+    end.checked_sub(time).unwrap_or_else(Instant::now)
 }
 
 enum Begun {
@@ -146,14 +151,16 @@ async fn begin(client: &LedgerClient, attempt: &Attempt<'_>) -> Result<Begun, Pi
         attempt.constitution,
         constitution.digest,
     )?;
-    let prepared = prepared(client, constitution, attempt.end).await?;
+    // Whatever is not there by the deadline cannot be begun.
+    let deadline = task_deadline(attempt);
+    let prepared = prepared(client, constitution, deadline).await?;
     let mut payloads = Vec::new();
     for commitment in intent.commitments() {
-        payloads.extend(client.payload(&commitment, attempt.end).await?);
+        payloads.extend(client.payload(&commitment, deadline).await?);
     }
     let (seed, hash_key) = (random_32()?, HashKey(random_32()?));
     let task = Task::intended(&intent, &payloads, attempt.prompt.clone(), seed, hash_key)?;
-    let isolation = prove(attempt.targets, task_deadline(attempt), CANARY_PATIENCE).await;
+    let isolation = prove(attempt.targets, deadline, CANARY_PATIENCE).await;
     if isolation == Err(NotIsolated::LedgerSilent) {
         return Err(NotIsolated::LedgerSilent.into());
     }
@@ -172,9 +179,10 @@ enum Found {
 
 /// The operator appends the intent once it knows the pod, so the pod may be first.
 async fn records(client: &LedgerClient, attempt: &Attempt<'_>) -> Result<Found, PipelineError> {
+    let deadline = task_deadline(attempt);
     loop {
         let mut intent = None;
-        for proven in client.task(&attempt.task.uid, attempt.end).await? {
+        for proven in client.task(&attempt.task.uid, deadline).await? {
             let record = &proven.verified.record;
             if record.is_terminal() {
                 return Ok(Found::End(Box::new(proven)));
@@ -186,7 +194,7 @@ async fn records(client: &LedgerClient, attempt: &Attempt<'_>) -> Result<Found, 
         if let Some(intent) = intent {
             return Ok(Found::Intent(Box::new(intent)));
         }
-        if Instant::now() + INTENT_INTERVAL >= task_deadline(attempt) {
+        if Instant::now() + INTENT_INTERVAL >= deadline {
             return Err(PipelineError::NoIntent(attempt.task.attempt));
         }
         sleep(INTENT_INTERVAL).await;
@@ -216,7 +224,7 @@ async fn prepared(
     let (name, version) = (&reference.name, &reference.version);
     let record = client.constitution(name, version, deadline).await?;
     let record = record.ok_or_else(|| missing("it is not in the ledger"))?;
-    let Body::Constitution { constitution, text } = &record.body else {
+    let Body::Constitution { constitution, text } = &record.verified.record.body else {
         return Err(missing("its record is of another kind"));
     };
     hold("the constitution", reference.digest, constitution.digest)?;

@@ -13,7 +13,7 @@ use axiom_hive_core::supervisor::BranchResult;
 use axiom_hive_core::task::RuntimeSpec;
 use tokio::task::JoinSet;
 
-use crate::egress::{Broker, MAX_REFUSALS, Rules};
+use crate::egress::{Broker, MAX_REFUSALS, NotOpened, Rules};
 use crate::runtime::pod::{Expected, PodError, ToAgent, accept};
 use crate::runtime::{
     BranchFailure, BranchReply, BranchRequest, BuiltRuntime, CancelToken, RunError, RuntimeError,
@@ -28,8 +28,7 @@ pub(super) struct Branches<'a> {
     spec: &'a RuntimeSpec,
     constitution: &'a Constitution,
     options: &'a RuntimeOptions,
-    /// Who runs a process for us, in a pod.
-    neighbour: Option<Expected>,
+    site: Site,
     built: Option<BuiltRuntime>,
     /// The way out of a process, where the constitution lists any.
     broker: Option<Arc<Broker>>,
@@ -41,6 +40,15 @@ pub(super) struct Branches<'a> {
     running: JoinSet<(u32, Duration, Result<BranchReply, RunError>)>,
     usage: Usage,
     detail: String,
+}
+
+/// Where the runtime is.
+enum Site {
+    /// On the user's machine. Our own calls to a service go where the user says.
+    Machine,
+    /// In a pod, with who runs a process for us in the neighbouring container. Our own calls to a
+    /// service obey the constitution's list, as everybody's do.
+    Pod(Option<Expected>),
 }
 
 /// The runtime may not start here.
@@ -56,7 +64,7 @@ impl<'a> Branches<'a> {
             spec,
             constitution,
             options,
-            neighbour: None,
+            site: Site::Machine,
             built: None,
             broker: None,
             unavailable: None,
@@ -68,9 +76,9 @@ impl<'a> Branches<'a> {
         }
     }
 
-    /// A process is run by the neighbouring container.
-    pub(super) fn in_neighbour(&mut self, neighbour: Option<Expected>) {
-        self.neighbour = neighbour;
+    /// In a pod: a process is run by the neighbouring container.
+    pub(super) fn in_pod(&mut self, neighbour: Option<Expected>) {
+        self.site = Site::Pod(neighbour);
     }
 
     /// No branch may start.
@@ -112,13 +120,18 @@ impl<'a> Branches<'a> {
         match (&self.built, &self.unavailable) {
             (Some(built), _) => {
                 let (runtime, broker) = (Arc::clone(&built.runtime), self.broker.clone());
+                let is_process = self.spec.kind() == RuntimeKind::Process;
                 self.running.spawn(async move {
                     let started = Instant::now();
-                    let result = tokio::select! {
+                    let before = not_opened(broker.as_deref());
+                    let mut result = tokio::select! {
                         biased;
                         () = refusals_spent(broker.as_deref()) => Err(too_many_refusals().into()),
                         result = runtime.run(request, cancel) => result,
                     };
+                    if let (Err(RunError::Failed(failure)), false) = (&mut result, is_process) {
+                        explain(failure, before, not_opened(broker.as_deref()));
+                    }
                     (index, started.elapsed(), result)
                 });
             }
@@ -146,8 +159,14 @@ impl<'a> Branches<'a> {
             }
         }
         let policy = &self.constitution.runtime;
-        let built = match &self.neighbour {
-            Some(expected) if self.spec.kind() == RuntimeKind::Process => {
+        let built = match (&self.site, self.spec.kind()) {
+            (Site::Pod(None), RuntimeKind::Process) => {
+                // Never beside the supervisor's own files.
+                let must = "a process in a pod must have a container of its own";
+                self.unavailable = Some(must.to_owned());
+                return Ok(());
+            }
+            (Site::Pod(Some(expected)), RuntimeKind::Process) => {
                 let build = ToAgent::Build {
                     spec: self.spec.clone(),
                     policy: policy.clone(),
@@ -178,14 +197,19 @@ impl<'a> Branches<'a> {
         }
     }
 
-    /// A broker of this attempt, for a process that may reach something. On one machine, which runs
-    /// share, the kernel chooses its port.
+    /// A broker of this attempt: for a process that may reach something, and for our own calls in a
+    /// pod, also where nothing is listed. Who shares the port with nobody lets the kernel choose it.
     fn open_broker(&self) -> std::io::Result<Option<Arc<Broker>>> {
         let egress = &self.constitution.egress;
-        if egress.allow.is_empty() || self.spec.kind() != RuntimeKind::Process {
-            return Ok(None);
-        }
-        let port = self.neighbour.as_ref().map_or(0, |_| BROKER_PORT);
+        let port = match (&self.site, self.spec.kind()) {
+            (_, RuntimeKind::Process) if egress.allow.is_empty() => return Ok(None),
+            (Site::Pod(_), RuntimeKind::Process) => BROKER_PORT,
+            (Site::Machine, RuntimeKind::Process)
+            | (Site::Pod(_), RuntimeKind::Http | RuntimeKind::OpenAi) => 0,
+            (_, RuntimeKind::Echo) | (Site::Machine, RuntimeKind::Http | RuntimeKind::OpenAi) => {
+                return Ok(None);
+            }
+        };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -275,6 +299,23 @@ async fn refusals_spent(broker: Option<&Broker>) {
     match broker {
         Some(broker) => broker.journal().refusals_spent().await,
         None => std::future::pending().await,
+    }
+}
+
+fn not_opened(broker: Option<&Broker>) -> NotOpened {
+    broker.map_or_else(NotOpened::default, |broker| broker.journal().not_opened())
+}
+
+/// A call that the broker did not let through did not fail in the service. All branches call the same
+/// service, so it does not matter whose attempt was counted.
+fn explain(failure: &mut BranchFailure, before: NotOpened, after: NotOpened) {
+    if after.refused > before.refused
+        && let Some(why) = after.last_refusal
+    {
+        *failure = BranchFailure::new(BranchError::Egress, format!("egress broker: {why}"));
+    } else if after.unreachable > before.unreachable {
+        let why = "egress broker: the host could not be reached";
+        *failure = BranchFailure::new(BranchError::Unavailable, why);
     }
 }
 

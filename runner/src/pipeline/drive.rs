@@ -82,17 +82,18 @@ impl Drive<'_> {
                 prompt,
             } => {
                 self.started_unix_ms.get_or_insert_with(now_unix_ms);
-                match self.branches.start(index, seed, prompt).await {
+                let started = self.branches.start(index, seed, prompt);
+                match unless(self.stop, started).await? {
                     Ok(()) => return Ok(Step::Continue(Vec::new())),
                     Err(_) => Event::ContainmentLost,
                 }
             }
             Command::StopBranches => {
-                self.branches.stop().await;
+                unless(self.stop, self.branches.stop()).await?;
                 return Ok(Step::Continue(Vec::new()));
             }
             Command::Observe => {
-                self.branches.stop().await;
+                unless(self.stop, self.branches.stop()).await?;
                 Event::Observed(self.observed())
             }
             Command::Done(done) => return Ok(Step::Done(Box::new(done))),
@@ -139,6 +140,15 @@ impl Drive<'_> {
             index,
             receipt,
         })
+    }
+}
+
+/// A process that must end waits for nothing but an append in flight.
+async fn unless<T>(stop: &CancelToken, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(PipelineError::Stopped),
+        done = work => Ok(done),
     }
 }
 

@@ -5,7 +5,7 @@ use axiom_hive_core::supervisor::{IntentError, OutOfTurn, ReleaseError};
 
 use crate::containment::isolation::NotIsolated;
 use crate::ledger::LedgerError;
-use crate::ledger_client::ClientError;
+use axiom_hive_client::ledger::ClientError;
 
 /// Why a task has no outcome.
 #[derive(Debug, thiserror::Error)]

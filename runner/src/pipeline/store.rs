@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::PipelineError;
 use crate::ledger::{Appended, Ledger};
-use crate::ledger_client::LedgerClient;
+use axiom_hive_client::ledger::{LedgerClient, Proven};
 
 /// A ledger of our own, or a service.
 pub(super) enum Store<'a> {
@@ -25,7 +25,16 @@ impl Store<'_> {
             Self::Embedded(ledger) => Ok(tokio::task::block_in_place(|| {
                 ledger.append(&entry.record, &entry.payloads)
             })?),
-            Self::Service { client, deadline } => Ok(client.append(entry, *deadline).await?),
+            Self::Service { client, deadline } => {
+                let appended = client.append(entry, *deadline).await?;
+                let Proven { verified, receipt } = appended.proven;
+                Ok(Appended {
+                    index: verified.index,
+                    record: verified.record,
+                    receipt,
+                    existing: appended.existing,
+                })
+            }
         }
     }
 

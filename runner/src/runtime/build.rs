@@ -134,8 +134,11 @@ pub fn build(
             env,
             image: _,
         } => return build_process(*protocol, command, env, policy, options),
-        RuntimeSpec::Http { url } => Arc::new(HttpService::new(url)?),
-        RuntimeSpec::OpenAi { .. } => Arc::new(OpenAi::new(spec, options.api_key.clone())?),
+        RuntimeSpec::Http { url } => Arc::new(HttpService::new(url, options.broker_port)?),
+        RuntimeSpec::OpenAi { .. } => {
+            let key = options.api_key.clone();
+            Arc::new(OpenAi::new(spec, key, options.broker_port)?)
+        }
         RuntimeSpec::Echo => Arc::new(Echo),
     };
     Ok(BuiltRuntime {

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::{Credential, Endpoint, LedgerClient};
+use axiom_hive_client::tls::ClientFiles;
 use axiom_hive_core::tlog::{SigningKey, VerifyingKey};
 use axiom_hive_core::wire::{
     AppendEntry, AppendReply, AppendRequest, ErrorBody, ErrorCode, RECORDS_PATH,
 };
 use axiom_hive_runner::ledger::{KeyStore, Ledger};
-use axiom_hive_runner::ledger_client::{Credential, Endpoint, LedgerClient};
 use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
-use axiom_hive_runner::tls::{ClientFiles, ServerFiles};
+use axiom_hive_runner::tls::ServerFiles;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -29,6 +30,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -329,6 +331,43 @@ pub(crate) async fn refused(response: Response) -> Refused {
     }
 }
 
+/// Serves one connection.
+pub(crate) async fn serve(router: Router, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = TowerToHyperService::new(router);
+    let connection = hyper::server::conn::http1::Builder::new();
+    let _ = connection
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// Serves `router` over TLS on loopback, for as long as the test runs.
+pub(crate) async fn serve_tls(router: Router, certificate: &Path, key: &Path) -> SocketAddr {
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            chain.collect::<Result<_, _>>().unwrap(),
+            PrivateKeyDer::from_pem_file(key).unwrap(),
+        );
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                serve(router, stream).await;
+            });
+        }
+    });
+    address
+}
+
 /// A stand-in for an API server that answers token reviews and nothing else.
 #[derive(Default)]
 pub(crate) struct ApiServer {
@@ -344,33 +383,7 @@ impl ApiServer {
         let router = Router::new()
             .route("/apis/authentication.k8s.io/v1/tokenreviews", post(review))
             .with_state(Arc::clone(&api));
-        let chain = CertificateDer::pem_file_iter(certificate).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                chain.collect::<Result<_, _>>().unwrap(),
-                PrivateKeyDer::from_pem_file(key).unwrap(),
-            );
-        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, router) = (acceptor.clone(), router.clone());
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let service = TowerToHyperService::new(router);
-                    let connection = hyper::server::conn::http1::Builder::new();
-                    let _ = connection
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
+        let address = serve_tls(router, certificate, key).await;
         (api, address)
     }
 

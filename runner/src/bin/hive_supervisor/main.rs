@@ -121,3 +121,36 @@ fn install(directory: &Path) -> Result<(), Failure> {
             )
         })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What the operator starts containers with, as its own test holds it.
+    const STARTED: &str = include_str!("../../../../operator/tests/data/pod-commands.json");
+
+    #[test]
+    fn what_the_operator_starts_is_understood() {
+        Cli::command().debug_assert();
+        let pods: Vec<BTreeMap<String, Vec<String>>> = serde_json::from_str(STARTED).unwrap();
+        assert_eq!(pods.len(), 2);
+        for (container, line) in pods.iter().flatten() {
+            // The kubelet turns two dollar signs into one.
+            let line = line.iter().map(|item| item.replace("$$", "$"));
+            let cli = Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+            let is_right = matches!(
+                (container.as_str(), &cli.command),
+                ("install", Command::Install { .. })
+                    | ("runtime", Command::Runtime(_))
+                    | ("supervisor", Command::Run(_))
+            );
+            assert!(is_right, "{container}: {cli:?}");
+        }
+    }
+}

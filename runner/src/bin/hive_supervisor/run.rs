@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::{Credential, Endpoint, LedgerClient};
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::TaskRef;
 use axiom_hive_core::tlog::VerifyingKey;
-use axiom_hive_core::wire::{Pointer, RecordKind};
+use axiom_hive_core::wire::{MAX_POINTER_ORIGIN_BYTES, Pointer, RecordKind};
 use axiom_hive_runner::containment::isolation::Targets;
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger_client::{Credential, Endpoint, LedgerClient};
 use axiom_hive_runner::pipeline::{Attempt, Ended, PipelineError, build_ref, run_attempt};
 use axiom_hive_runner::runtime::pod::Expected;
 use axiom_hive_runner::runtime::{ApiKey, CancelToken, RuntimeOptions};
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<Option<Exit>, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::with(Exit::Bug))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut told = signal(SignalKind::terminate()).map_err(Failure::with(Exit::Bug))?;
         let stop = CancelToken::new();
         let attempt = attempt(args, stop.clone());
@@ -105,16 +105,33 @@ pub(crate) fn run(args: &Args) -> Result<Option<Exit>, Failure> {
             }
             ended = &mut attempt => ended.map(Some),
         }
-    })
+    });
+    // A look-up that hangs in the system's resolver must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+/// When the pod is ended: counted from its start, of which its token tells. The kubelet writes it when
+/// it sets the pod up, before any image is pulled; a pod whose image took long has less time left. Once
+/// it is renewed (after 8 minutes) it tells of a later time, which is no worse than to know nothing.
+fn end(args: &Args) -> Instant {
+    let written = std::fs::metadata(&args.token).and_then(|token| token.modified());
+    let age = written.ok().and_then(|written| written.elapsed().ok());
+    let seconds = Duration::from_secs(args.deadline_seconds.into());
+    Instant::now() + seconds.saturating_sub(age.unwrap_or_default())
 }
 
 async fn attempt(args: &Args, stop: CancelToken) -> Result<Exit, Failure> {
-    let end = Instant::now() + Duration::from_secs(args.deadline_seconds.into());
+    let end = end(args);
     let task = TaskRef {
         uid: args.task_uid.clone(),
         attempt: args.attempt,
     };
     task.validate().map_err(Failure::with(Exit::Input))?;
+    if args.ledger_key.name().len() > MAX_POINTER_ORIGIN_BYTES {
+        let must = format!("the ledger's name must be at most {MAX_POINTER_ORIGIN_BYTES} bytes");
+        return Err(Failure::new(Exit::Constitution, must));
+    }
     let client = LedgerClient::new(Endpoint {
         url: args.ledger.to_string(),
         ca: args.ledger_ca.clone(),
@@ -129,13 +146,18 @@ async fn attempt(args: &Args, stop: CancelToken) -> Result<Exit, Failure> {
         options.api_key = Some(ApiKey::from_file(&key).map_err(Failure::with(Exit::Input))?);
         allowed_hosts = hosts_in(&read(&hosts)?);
     }
+    let targets = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(PipelineError::Stopped.into()),
+        targets = targets(args) => targets?,
+    };
     let neighbour = args.runtime_socket.clone().zip(args.runtime_uid);
     let attempt = Attempt {
         task,
         spec: args.spec_digest,
         constitution: args.constitution_digest,
         prompt: args.prompt.as_deref().map(read).transpose()?,
-        targets: targets(args).await?,
+        targets,
         options: &options,
         allowed_hosts,
         neighbour: neighbour.map(|(socket, uid)| Expected {

@@ -3,7 +3,8 @@
 //! TLS is rustls with the ring provider, given explicitly so that no other crate's choice of a
 //! process-wide provider matters. Roots come from the system's store (`SSL_CERT_FILE` is honoured),
 //! so that a platform's private authority works and nothing built in ages. Proxies from the
-//! environment are not used: a prompt goes to the address that the task names and nowhere else.
+//! environment are not used: a prompt goes to the address that the task names and nowhere else. Where an
+//! egress broker serves the runtime (in a pod), every call goes through it.
 
 mod key;
 mod openai;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use axiom_hive_core::record::BranchError;
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Proxy, Response, StatusCode, Url};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
@@ -59,8 +60,13 @@ fn parse_url(what: &str, text: &str) -> Result<Url, RuntimeError> {
     Ok(url)
 }
 
-/// A client for `url`. `ca_bundle` is PEM and stands in place of the system's authorities.
-fn client(url: &Url, ca_bundle: Option<&str>) -> Result<Client, RuntimeError> {
+/// A client for `url`. `ca_bundle` is PEM and stands in place of the system's authorities; `broker_port`
+/// is that of the egress broker, where there is one.
+fn client(
+    url: &Url,
+    ca_bundle: Option<&str>,
+    broker_port: Option<u16>,
+) -> Result<Client, RuntimeError> {
     let tls = |e: &dyn std::fmt::Display| RuntimeError::Tls(e.to_string());
     let mut roots = RootCertStore::empty();
     if let Some(pem) = ca_bundle {
@@ -79,9 +85,14 @@ fn client(url: &Url, ca_bundle: Option<&str>) -> Result<Client, RuntimeError> {
         .map_err(|e| tls(&e))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Client::builder()
+    let mut builder = Client::builder()
         .tls_backend_preconfigured(config)
-        .no_proxy()
+        .no_proxy();
+    if let Some(port) = broker_port {
+        let broker = Proxy::all(format!("http://127.0.0.1:{port}"));
+        builder = builder.proxy(broker.map_err(|e| tls(&e))?);
+    }
+    builder
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(Policy::custom(same_host))
         .referer(false)

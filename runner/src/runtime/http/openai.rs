@@ -87,7 +87,11 @@ struct Usage {
 
 impl OpenAi {
     /// `spec` must be of kind `openai`.
-    pub(crate) fn new(spec: &RuntimeSpec, key: Option<ApiKey>) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(
+        spec: &RuntimeSpec,
+        key: Option<ApiKey>,
+        broker_port: Option<u16>,
+    ) -> Result<Self, RuntimeError> {
         let invalid = |what: &str, must: &str| RuntimeError::Invalid {
             what: what.to_owned(),
             must: must.to_owned(),
@@ -123,7 +127,7 @@ impl OpenAi {
         let url = parse_url("runtime.baseUrl", &format!("{base}/chat/completions"))?;
         let authorization = key.as_ref().map(ApiKey::header).transpose();
         Ok(Self {
-            client: client(&url, ca_bundle.as_deref())?,
+            client: client(&url, ca_bundle.as_deref(), broker_port)?,
             url,
             authorization: authorization
                 .map_err(|_| invalid("API key", "must be visible ASCII characters"))?,

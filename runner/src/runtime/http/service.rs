@@ -29,10 +29,10 @@ struct Request<'a> {
 }
 
 impl HttpService {
-    pub(crate) fn new(url: &str) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(url: &str, broker_port: Option<u16>) -> Result<Self, RuntimeError> {
         let url = parse_url("runtime.url", url)?;
         Ok(Self {
-            client: client(&url, None)?,
+            client: client(&url, None, broker_port)?,
             url,
         })
     }
