@@ -34,7 +34,7 @@ fi
 # kwok is for measurements, not for tests.
 stage 'tools built' sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox
 stage 'started' cluster up --size full
-stage 'pods, names, volumes, policies, a chart and webhooks tried' try api full
+stage 'pods, names, volumes, policies, a chart, webhooks and tokens tried' try api full ledger_tokens
 if [ "${1:-}" = ci ]; then
     stage 'faults tried' try faults
     # Ends the cluster, and compares the machine before and after.
