@@ -2,8 +2,17 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`admission`] | the webhook: refuses what schema and CEL cannot |
 //! | [`api`] | the custom resources `Constitution` and `SupervisedTask`, conditions, names |
-//! | [`plan`] | pure: the objects to build, and what other policies do to them |
+//! | [`leader`] | which replica reconciles |
+//! | [`ledger_secrets`] | the ledger's key and certificate |
+//! | [`plan`] | pure: the objects to build, what to do next, what a status says |
+//! | [`reconcile`] | observe, plan, apply, status |
 
+pub mod admission;
 pub mod api;
+pub mod leader;
+pub mod ledger_secrets;
+mod own_secret;
 pub mod plan;
+pub mod reconcile;

@@ -66,6 +66,25 @@ fn the_files_are_those_of_the_types() {
 }
 
 #[test]
+fn the_charts_definitions_are_the_same_and_stay_when_it_goes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = std::fs::read_dir(root.join(crd::CHART_TEMPLATES))
+        .unwrap()
+        .count();
+    for (name, definition) in crd::definitions().unwrap() {
+        let file = std::fs::read_to_string(root.join(crd::CHART_TEMPLATES).join(name)).unwrap();
+        assert!(
+            file == crd::to_template(definition).unwrap(),
+            "{}/{name} is not what the types say: run `make generate`",
+            crd::CHART_TEMPLATES
+        );
+        assert!(file.contains("helm.sh/resource-policy: keep"));
+        files -= 1;
+    }
+    assert_eq!(files, 0, "files that no type makes");
+}
+
+#[test]
 fn everything_is_bounded() {
     let mut findings = Vec::new();
     each_schema(|path, schema| {

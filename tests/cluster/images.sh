@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the project's images from their Containerfiles with buildah, without a registry.
 #
-#   sh tests/cluster/images.sh [IMAGE…]     IMAGE: runner ledger python-runtime (default: all)
+#   sh tests/cluster/images.sh [IMAGE…]     IMAGE: operator runner ledger python-runtime (default: all)
 #
 # One line an image on stdout: NAME DIGEST BYTES ARCHIVE. The archives go below .cache/images. The two
 # public base images cannot be pulled on a machine without a registry, so Debian root file systems,
@@ -71,10 +71,10 @@ rust_image() {
 
 need
 mkdir -p "$OUT"
-[ $# -gt 0 ] || set -- runner ledger python-runtime
+[ $# -gt 0 ] || set -- operator runner ledger python-runtime
 for name in "$@"; do
     case $name in
-    runner | ledger) rust_image "$name" ;;
+    operator | runner | ledger) rust_image "$name" ;;
     python-runtime)
         base docker.io/library/python:3.13-slim-bookworm python3-minimal,libpython3-stdlib
         image python-runtime runner/python

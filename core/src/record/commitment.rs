@@ -27,6 +27,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::TaskRef;
 use crate::tlog::ParseBase64Error;
 use crate::tlog::base64::{self, text_form};
 
@@ -179,6 +180,14 @@ pub enum Salts {
 pub struct MissingSalt(pub Label);
 
 impl Salts {
+    /// The salts of one attempt, from a key that outlives the process: whoever was interrupted between
+    /// two steps finds the same ones again.
+    #[must_use]
+    pub fn of_attempt(key: &[u8; 32], task: &TaskRef) -> Self {
+        let context = format!("axiomhive.io/salts/v1 {} {}", task.uid, task.attempt);
+        Self::Seed(hmac_sha256(key, context.as_bytes()))
+    }
+
     /// The salt of the payload `label`.
     pub fn salt(&self, label: &Label) -> Result<Salt, MissingSalt> {
         let fresh = |seed| Salt(hmac_sha256(seed, label.as_str().as_bytes()));

@@ -368,6 +368,29 @@ pub struct Observed {
     pub detail: Option<Commitment>,
 }
 
+impl Observed {
+    /// Of an end in which whoever writes it ran nothing: what confined a dead run died with it.
+    #[must_use]
+    pub fn nothing_ran(build: BuildRef, at_unix_ms: u64) -> Self {
+        Self {
+            build,
+            started_unix_ms: at_unix_ms,
+            ended_unix_ms: at_unix_ms,
+            containment: ContainmentRecord {
+                requested: ContainmentRequest::Required,
+                reached: ContainmentLevel::None,
+                landlock_abi: 0,
+                loopback_port: 0,
+            },
+            usage: None,
+            egress: None,
+            surplus_branches: 0,
+            stopped_by: None,
+            detail: None,
+        }
+    }
+}
+
 /// What was asked of the egress broker, in numbers; names are payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Constitution, SupervisedTask};
 
+/// Where the templates of the chart of the definitions are, from the root of the repository.
+pub const CHART_TEMPLATES: &str = "charts/axiom-hive-crds/templates";
+
 /// Why a definition could not be made or printed: always a mistake in the types, found by the tests.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
@@ -39,6 +42,16 @@ pub fn to_yaml(definition: &CustomResourceDefinition) -> Result<String, CrdError
     Ok(format!(
         "# Generated from the Rust types by `make generate`; do not edit.\n{yaml}"
     ))
+}
+
+/// A definition as a chart's template: Helm upgrades it with the release and keeps it when the release
+/// goes, and every object with it.
+pub fn to_template(mut definition: CustomResourceDefinition) -> Result<String, CrdError> {
+    let keep = ("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+    let annotations = definition.metadata.annotations.get_or_insert_default();
+    annotations.extend([keep]);
+    // What looks like a template in a description must come out as it is.
+    Ok(to_yaml(&definition)?.replace("{{", "{{ \"{{\" }}"))
 }
 
 /// What the derive cannot say: no field takes `null`, and a new object has its first conditions

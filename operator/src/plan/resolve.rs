@@ -180,6 +180,18 @@ impl Constitutions {
         })
     }
 
+    /// The version with this digest, for a task that began under it: whatever became of the object.
+    #[must_use]
+    pub fn held(&self, name: &str, digest: &Digest) -> Option<Resolved> {
+        let mut versions = self.by_name.get(name)?.versions.iter();
+        let (version, held) = versions.find(|(_, held)| held.digest == *digest)?;
+        Some(Resolved {
+            version: version.clone(),
+            digest: held.digest,
+            content: held.content.clone(),
+        })
+    }
+
     /// A version number never comes back with other content.
     pub fn check_version(&self, constitution: &Constitution) -> Result<(), Violation> {
         let meta = &constitution.meta;

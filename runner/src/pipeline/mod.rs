@@ -7,7 +7,6 @@
 
 mod attempt;
 mod branches;
-mod build;
 mod drive;
 mod error;
 mod store;
@@ -15,7 +14,7 @@ mod sweep;
 mod task;
 
 pub use attempt::{Attempt, run_attempt};
-pub use build::build_ref;
+pub use axiom_hive_client::build_ref;
 pub use drive::Ended;
 pub use error::PipelineError;
 pub use sweep::close_dead_runs;

@@ -1,8 +1,6 @@
 //! Runs that died leave an intent without an end; the next writer closes them.
 
-use axiom_hive_core::record::{
-    BuildRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Observed, StopEvent, TaskRef,
-};
+use axiom_hive_core::record::{BuildRef, Observed, StopEvent, TaskRef};
 use axiom_hive_core::supervisor::closed;
 
 use super::{PipelineError, now_unix_ms};
@@ -22,23 +20,7 @@ pub fn close_dead_runs(
         }
         let intent = ledger.record(open.index)?;
         let now = now_unix_ms();
-        let observed = Observed {
-            build: build.clone(),
-            started_unix_ms: now,
-            ended_unix_ms: now,
-            // What confined the dead run died with it.
-            containment: ContainmentRecord {
-                requested: ContainmentRequest::Required,
-                reached: ContainmentLevel::None,
-                landlock_abi: 0,
-                loopback_port: 0,
-            },
-            usage: None,
-            egress: None,
-            surplus_branches: 0,
-            stopped_by: None,
-            detail: None,
-        };
+        let observed = Observed::nothing_ran(build.clone(), now);
         if let Some(record) = closed(&intent, StopEvent::Interrupted, observed) {
             ledger.append(&record, &[])?;
             ended.push(open.task);

@@ -1,0 +1,361 @@
+//! What to do next for a task: one step from what is seen.
+//!
+//! The caller sees, asks, carries the step out, and sees again. A step may be carried out twice, by one
+//! operator or by two: names and slots make the second time harmless.
+//!
+//! ```text
+//! dispatch ─ intend ─ (the pod runs) ─ ask the ledger ─ finish
+//!                          │                 │
+//!                          └─ waits          └─ advance (the next attempt) · close (no attempt is left)
+//! ```
+
+use axiom_hive_core::record::{Body, Record, StopEvent};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::pods::{PodPhase, PodSeen};
+use crate::api::condition::ConditionReason;
+
+/// How long an image may take to be pulled before the task fails.
+pub const IMAGE_PATIENCE: SignedDuration = SignedDuration::from_secs(120);
+/// A task that waits says so after this time, and not before: most waits are over by then.
+pub const SILENCE: SignedDuration = SignedDuration::from_secs(10);
+/// How long after its deadline a pod may still be there: it records within its own deadline.
+const RECORDING_TIME: SignedDuration = SignedDuration::from_secs(30);
+/// The highest attempt number a record can have.
+const MAX_ATTEMPT: u32 = axiom_hive_core::record::MAX_ATTEMPT;
+
+/// What is seen of a task that has not ended.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// The attempt that `status` names, or 0.
+    pub attempt: u32,
+    /// How many attempts counted as retries so far.
+    pub retries: u32,
+    /// How many may.
+    pub retry_limit: u32,
+    /// The user wants no pod to run.
+    pub is_suspended: bool,
+    /// When all attempts together must have ended; `None` before the first pod.
+    pub deadline: Option<Timestamp>,
+    /// Why no pod may run, if so.
+    pub obstacle: Option<&'a Obstacle>,
+    /// The pods of this task, by attempt.
+    pub pods: &'a [PodSeen],
+    /// The task's records, by index; `None` while nobody has asked.
+    pub records: Option<&'a [Record]>,
+    /// The pod whose intent was acknowledged, as far as this process knows.
+    pub intended_pod: Option<&'a str>,
+    /// The clock.
+    pub now: Timestamp,
+}
+
+/// Why no pod may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// One word.
+    pub reason: ConditionReason,
+    /// One sentence.
+    pub message: String,
+    /// It does not go away by itself: kstatus shows the task as failed.
+    pub is_stalled: bool,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the ledger for the task's records.
+    AskLedger,
+    /// Create the pod of this attempt.
+    Dispatch {
+        /// Which one.
+        attempt: u32,
+    },
+    /// Append the intent of this attempt, which names this pod.
+    Intend {
+        /// Which one.
+        attempt: u32,
+        /// The pod's UID.
+        pod_uid: String,
+    },
+    /// Write into the status that the next attempt is this one.
+    Advance {
+        /// Which one.
+        attempt: u32,
+        /// Whether it counts against the limit.
+        is_retry: bool,
+        /// Why, as a sentence.
+        message: String,
+    },
+    /// Delete this pod.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Its UID: another pod of that name is left alone.
+        uid: String,
+    },
+    /// Append the terminal record of a task that ended without a decision.
+    Close {
+        /// The attempt whose intent it closes.
+        attempt: u32,
+        /// What stopped it.
+        stop: StopEvent,
+        /// Why, as a sentence.
+        message: String,
+    },
+    /// The ledger holds the terminal record: write the status.
+    Finish,
+    /// Nothing to do but to say why, and to look again.
+    Wait(Waiting),
+}
+
+/// Why nothing happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// One word.
+    pub reason: ConditionReason,
+    /// One sentence.
+    pub message: String,
+    /// Whether it goes away by itself.
+    pub is_stalled: bool,
+    /// When to look again, if nothing happens before.
+    pub look_again: SignedDuration,
+}
+
+impl Waiting {
+    fn new(reason: ConditionReason, message: impl Into<String>, seconds: i64) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            is_stalled: false,
+            look_again: SignedDuration::from_secs(seconds),
+        }
+    }
+}
+
+/// The next step.
+#[must_use]
+pub fn decide(seen: &Seen<'_>) -> Step {
+    if seen
+        .records
+        .is_some_and(|all| all.iter().any(Record::is_terminal))
+    {
+        return Step::Finish;
+    }
+    let pod = seen.pods.iter().find(|pod| pod.attempt == seen.attempt);
+    if let Some(stray) = seen
+        .pods
+        .iter()
+        .find(|it| it.attempt != seen.attempt && it.is_active())
+    {
+        return delete(stray);
+    }
+    if seen.is_suspended {
+        return suspended(seen, pod);
+    }
+    if let Some(obstacle) = seen.obstacle {
+        return blocked(seen, pod, obstacle);
+    }
+    match pod {
+        None => without_pod(seen),
+        Some(pod) => with_pod(seen, pod),
+    }
+}
+
+fn delete(pod: &PodSeen) -> Step {
+    Step::DeletePod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+    }
+}
+
+/// Without a terminal record; resume is a new attempt, which costs no retry.
+fn suspended(seen: &Seen<'_>, pod: Option<&PodSeen>) -> Step {
+    if let Some(pod) = pod.filter(|pod| pod.is_active()) {
+        return delete(pod);
+    }
+    let is_leaving = pod.is_some_and(|pod| pod.phase == PodPhase::Terminating);
+    match seen.records {
+        // A pod that has ended may have recorded the end of the task.
+        None if !is_leaving => Step::AskLedger,
+        Some(records) if !is_leaving && last_intent(records) >= Some(seen.attempt) => {
+            advance(seen, false, "the attempt was suspended")
+        }
+        _ => {
+            let message = "the task is suspended";
+            Step::Wait(Waiting::new(ConditionReason::Suspended, message, 3600))
+        }
+    }
+}
+
+fn blocked(seen: &Seen<'_>, pod: Option<&PodSeen>, obstacle: &Obstacle) -> Step {
+    match pod {
+        // The walls around a running pod are down: it ends now.
+        Some(pod) if obstacle.reason == ConditionReason::ForeignPolicy && pod.is_active() => {
+            delete(pod)
+        }
+        // What was resolved and checked before it started does not change for it.
+        Some(pod) => with_pod(seen, pod),
+        None => Step::Wait(Waiting {
+            reason: obstacle.reason,
+            message: obstacle.message.clone(),
+            is_stalled: obstacle.is_stalled,
+            look_again: SignedDuration::from_secs(60),
+        }),
+    }
+}
+
+fn without_pod(seen: &Seen<'_>) -> Step {
+    let Some(records) = seen.records else {
+        return Step::AskLedger;
+    };
+    if is_late(seen, SignedDuration::ZERO)
+        && let Some(attempt) = last_intent(records)
+    {
+        return close(attempt, StopEvent::Deadline, "the task's deadline passed");
+    }
+    match last_intent(records) {
+        // Somebody deleted the pod of this attempt, or an earlier status was lost.
+        Some(last) if last >= seen.attempt => {
+            let seen = &Seen {
+                attempt: last,
+                ..seen.clone()
+            };
+            retry(seen, StopEvent::Interrupted, "the attempt's pod is gone")
+        }
+        _ => Step::Dispatch {
+            attempt: seen.attempt,
+        },
+    }
+}
+
+fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
+    if pod.is_active() && seen.intended_pod != Some(pod.uid.as_str()) {
+        return Step::Intend {
+            attempt: pod.attempt,
+            pod_uid: pod.uid.clone(),
+        };
+    }
+    let records = match (
+        pod.has_ended() || is_late(seen, RECORDING_TIME),
+        seen.records,
+    ) {
+        (true, None) => return Step::AskLedger,
+        (_, records) => records.unwrap_or_default(),
+    };
+    if is_late(seen, RECORDING_TIME) {
+        return close_intended(
+            seen,
+            pod,
+            records,
+            StopEvent::Deadline,
+            "the task's deadline passed",
+        );
+    }
+    match &pod.phase {
+        PodPhase::Starting | PodPhase::Running => Step::Wait(Waiting::new(
+            ConditionReason::Running,
+            "an attempt runs",
+            60,
+        )),
+        PodPhase::Terminating => Step::Wait(Waiting::new(
+            ConditionReason::Running,
+            "a pod is being deleted",
+            30,
+        )),
+        PodPhase::Unschedulable(why) => {
+            let message = format!("the pod has no place yet: {why}");
+            Step::Wait(Waiting::new(ConditionReason::Waiting, message, 60))
+        }
+        PodPhase::ImagePull(why) => {
+            let waited = seen.now.duration_since(pod.created);
+            if waited < IMAGE_PATIENCE {
+                let left = (IMAGE_PATIENCE - waited).as_secs().max(1);
+                let message = format!("an image cannot be pulled yet: {why}");
+                Step::Wait(Waiting::new(ConditionReason::Waiting, message, left))
+            } else {
+                let message = format!("image: it must be there within 120 s: {why}");
+                close_intended(seen, pod, records, StopEvent::Interrupted, &message)
+            }
+        }
+        PodPhase::Broken(why) => {
+            let message = format!("the pod cannot be started as it is: {why}");
+            close_intended(seen, pod, records, StopEvent::Interrupted, &message)
+        }
+        PodPhase::Ended { exit_code } => ended(seen, *exit_code),
+        PodPhase::Lost(why) => {
+            let message = format!("the attempt's pod was lost: {why}");
+            retry(seen, StopEvent::Interrupted, &message)
+        }
+    }
+}
+
+/// The supervisor ended, and the ledger has no terminal record of the task.
+fn ended(seen: &Seen<'_>, exit_code: i32) -> Step {
+    let message = format!("attempt {} ended with exit code {exit_code}", seen.attempt);
+    match exit_code {
+        // Input, configuration, or something that does not verify: the same again would end the same.
+        1 | 2 | 7 => close(seen.attempt, StopEvent::Interrupted, &message),
+        6 => retry(seen, StopEvent::Containment, &message),
+        _ => retry(seen, StopEvent::Interrupted, &message),
+    }
+}
+
+fn retry(seen: &Seen<'_>, stop: StopEvent, message: &str) -> Step {
+    if seen.retries < seen.retry_limit
+        && seen.attempt < MAX_ATTEMPT
+        && !is_late(seen, SignedDuration::ZERO)
+    {
+        return advance(seen, true, message);
+    }
+    let stop = if is_late(seen, SignedDuration::ZERO) {
+        StopEvent::Deadline
+    } else {
+        stop
+    };
+    close(seen.attempt, stop, message)
+}
+
+fn advance(seen: &Seen<'_>, is_retry: bool, message: &str) -> Step {
+    Step::Advance {
+        attempt: seen.attempt + 1,
+        is_retry,
+        message: message.to_owned(),
+    }
+}
+
+fn close(attempt: u32, stop: StopEvent, message: &str) -> Step {
+    Step::Close {
+        attempt,
+        stop,
+        message: message.to_owned(),
+    }
+}
+
+/// The record first: a pod that is deleted before could not say why.
+fn close_intended(
+    seen: &Seen<'_>,
+    pod: &PodSeen,
+    records: &[Record],
+    stop: StopEvent,
+    message: &str,
+) -> Step {
+    if last_intent(records).is_some() || seen.intended_pod == Some(pod.uid.as_str()) {
+        return close(pod.attempt, stop, message);
+    }
+    Step::AskLedger
+}
+
+fn is_late(seen: &Seen<'_>, by: SignedDuration) -> bool {
+    seen.deadline
+        .and_then(|deadline| deadline.checked_add(by).ok())
+        .is_some_and(|deadline| seen.now >= deadline)
+}
+
+/// The highest attempt that the ledger holds an intent of.
+fn last_intent(records: &[Record]) -> Option<u32> {
+    let intents = records.iter().filter_map(|record| match &record.body {
+        Body::Intent { task, .. } => Some(task.attempt),
+        _ => None,
+    });
+    intents.max()
+}

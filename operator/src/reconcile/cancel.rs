@@ -1,0 +1,116 @@
+//! Tasks that are gone: their open intents are closed as cancelled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_hive_core::record::{Body, Record, StopEvent};
+use futures_util::TryStreamExt as _;
+use kube::Api;
+use kube::api::{ListParams, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, ReconcileError};
+use crate::api::SupervisedTask;
+
+/// How often what was missed is looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// Open intents of one sweep; the next one goes on.
+const MAX_OPEN: usize = 100_000;
+/// Tasks of one page.
+const PAGE: u32 = 500;
+
+/// Cancels a task at the moment its object goes.
+pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: CancellationToken) {
+    use kube::runtime::WatchStreamExt as _;
+    let api: Api<PartialObjectMeta<SupervisedTask>> = Api::all(context.client.clone());
+    let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
+    let work = events.try_for_each(|event| async {
+        if let Event::Delete(task) = event {
+            let uid = task.metadata.uid.unwrap_or_default();
+            if let Err(error) = context.cancel(&uid).await {
+                tracing::warn!(uid, %error, "not cancelled yet; the sweep will");
+            }
+        }
+        Ok(())
+    });
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = work => if let Err(error) = ended {
+            tracing::error!(%error, "the watch for deleted tasks ended; the sweep goes on");
+        },
+    }
+}
+
+/// What was missed while nobody watched, at start and every ten minutes.
+pub(super) async fn sweep(context: Arc<Context>, shutdown: CancellationToken) {
+    loop {
+        if let Err(error) = context.sweep_once().await {
+            tracing::warn!(%error, "sweep");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+        }
+    }
+}
+
+impl Context {
+    async fn cancel(&self, uid: &str) -> Result<(), ReconcileError> {
+        let proven = self.records(uid).await?;
+        let records: Vec<Record> = proven.into_iter().map(|it| it.verified.record).collect();
+        if records.iter().any(Record::is_terminal) {
+            return Ok(());
+        }
+        let intents = records
+            .iter()
+            .filter(|record| matches!(record.body, Body::Intent { .. }));
+        if let Some(last) = intents.last() {
+            self.close(last, StopEvent::Cancel).await?;
+            tracing::info!(uid, "the task is gone: cancelled");
+        }
+        Ok(())
+    }
+
+    async fn sweep_once(&self) -> Result<(), ReconcileError> {
+        // The intents first: a task that comes later than its list cannot be among them.
+        let mut open = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from.filter(|_| open.len() < MAX_OPEN) {
+            let page = self
+                .ledger
+                .open_intents(start, self.ledger_deadline())
+                .await?;
+            open.extend(page.intents);
+            from = page.next;
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let living = self.living().await?;
+        for uid in open
+            .iter()
+            .map(|intent| &intent.task.uid)
+            .filter(|uid| !living.contains(*uid))
+        {
+            self.cancel(uid).await?;
+        }
+        Ok(())
+    }
+
+    /// The UIDs of all tasks that are there.
+    async fn living(&self) -> Result<BTreeSet<String>, ReconcileError> {
+        let api: Api<SupervisedTask> = Api::all(self.client.clone());
+        let mut uids = BTreeSet::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = api.list_metadata(&page).await?;
+            uids.extend(list.items.into_iter().filter_map(|task| task.metadata.uid));
+            match list.metadata.continue_.filter(|more| !more.is_empty()) {
+                Some(more) => page = page.continue_token(&more),
+                None => return Ok(uids),
+            }
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! One look at a task: steps until it waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_hive_client::ledger::Proven;
+use axiom_hive_core::record::{Body, Record, TaskRef};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::runtime::controller::Action;
+
+use super::dispatch::{Dispatched, Ready, pinned, uid_of};
+use super::records::Intention;
+use super::write::write_status;
+use super::{Context, ReconcileError};
+use crate::api::SupervisedTask;
+use crate::api::condition::{ConditionReason, ConditionType, find};
+use crate::api::names::{ANSWER_KEY, TASK_UID_LABEL, answer_secret_name};
+use crate::api::task::{PodRef, SupervisedTaskStatus};
+use crate::plan::decide::{Obstacle, SILENCE, Seen, Step, Waiting, decide};
+use crate::plan::pods::PodSeen;
+use crate::plan::status::{Answer, At, Ended, MAX_STATUS_ANSWER_BYTES, advanced, ended, waiting};
+
+/// Steps of one look; a task that needs more is looked at again.
+const MAX_STEPS: usize = 12;
+/// Upper bound of the pods of one task.
+const MAX_PODS: u32 = 1100;
+/// A pod gets at least so long: 10 s are kept for recording.
+const LEAST_DEADLINE_SECONDS: i64 = 15;
+
+/// One look at a task.
+pub(super) async fn reconcile(
+    task: Arc<SupervisedTask>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    if task.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let status = task.status.clone().unwrap_or_default();
+    if status.outcome.is_some() {
+        return expire(&task, &status, &context).await;
+    }
+    let uid = uid_of(&task);
+    let looked = Look::new((*task).clone(), status, &context)
+        .await?
+        .steps()
+        .await;
+    match looked {
+        Err(error) if error.is_conflict() => Ok(Action::requeue(Duration::from_millis(200))),
+        Ok(action) => {
+            context.succeeded(&uid);
+            Ok(action)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a task whose time after its end is over.
+async fn expire(
+    task: &SupervisedTask,
+    status: &SupervisedTaskStatus,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
+    let (Some(ttl), Some(completed)) = (
+        task.spec.ttl_seconds_after_finished,
+        &status.completion_time,
+    ) else {
+        return Ok(Action::await_change());
+    };
+    let left = i64::from(ttl) - Timestamp::now().duration_since(completed.0).as_secs();
+    if let Ok(left @ 1..) = u64::try_from(left) {
+        return Ok(Action::requeue(Duration::from_secs(left)));
+    }
+    let metadata = &task.metadata;
+    let (namespace, name) = (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    );
+    let api: Api<SupervisedTask> = Api::namespaced(context.client.clone(), namespace);
+    delete(&api, name, &uid_of(task)).await?;
+    Ok(Action::await_change())
+}
+
+/// Everything that is known while one look lasts.
+struct Look<'c> {
+    context: &'c Context,
+    task: SupervisedTask,
+    status: SupervisedTaskStatus,
+    uid: String,
+    pods: Vec<Pod>,
+    records: Option<Vec<Proven>>,
+    /// Why the task ends, where this look ends it.
+    message: Option<String>,
+}
+
+impl<'c> Look<'c> {
+    async fn new(
+        task: SupervisedTask,
+        status: SupervisedTaskStatus,
+        context: &'c Context,
+    ) -> Result<Self, ReconcileError> {
+        let uid = uid_of(&task);
+        let mut look = Self {
+            context,
+            task,
+            status,
+            uid,
+            pods: Vec::new(),
+            records: None,
+            message: None,
+        };
+        let mine = ListParams::default()
+            .labels(&format!("{TASK_UID_LABEL}={}", look.uid))
+            .limit(MAX_PODS);
+        let found = look.pod_api().list(&mine).await?.items;
+        // A label proves nothing: only what the task owns is its pod.
+        look.pods = found
+            .into_iter()
+            .filter(|pod| owns(&look.uid, pod))
+            .collect();
+        Ok(look)
+    }
+
+    fn pod_api(&self) -> Api<Pod> {
+        Api::namespaced(self.context.client.clone(), &self.namespace())
+    }
+
+    fn namespace(&self) -> String {
+        self.task.metadata.namespace.clone().unwrap_or_default()
+    }
+
+    async fn steps(mut self) -> Result<Action, ReconcileError> {
+        for _ in 0..MAX_STEPS {
+            let (step, ready) = self.next().await?;
+            tracing::debug!(uid = self.uid, ?step, "step");
+            if let Some(action) = self.carry_out(step, ready).await? {
+                return Ok(action);
+            }
+        }
+        Ok(Action::requeue(Duration::from_secs(1)))
+    }
+
+    async fn next(&self) -> Result<(Step, Option<Ready>), ReconcileError> {
+        let seen_pods: Vec<PodSeen> = self.pods.iter().filter_map(PodSeen::of).collect();
+        let records: Option<Vec<Record>> = self
+            .records
+            .as_ref()
+            .map(|all| all.iter().map(|it| it.verified.record.clone()).collect());
+        let pin = pinned(&self.task, &self.pods, records.as_deref());
+        let (ready, obstacle) = match self.context.resolve(&self.task, pin).await? {
+            Ok(ready) => (Some(ready), None),
+            Err(obstacle) => (None, Some(obstacle)),
+        };
+        let obstacle = match (obstacle, &ready) {
+            (None, Some(ready)) => self.walls(ready).await?,
+            (obstacle, _) => obstacle,
+        };
+        let intended = self.context.intended(&self.uid);
+        let validated = ready.as_ref().map(|ready| &ready.validated);
+        let seen = Seen {
+            attempt: self.attempt(),
+            retries: unsigned(self.status.retries),
+            retry_limit: validated.map_or(0, |it| it.retry_limit),
+            is_suspended: self.task.spec.suspend,
+            deadline: validated.and_then(|it| self.deadline(it.timeout_seconds)),
+            obstacle: obstacle.as_ref(),
+            pods: &seen_pods,
+            records: records.as_deref(),
+            intended_pod: intended.as_deref(),
+            now: Timestamp::now(),
+        };
+        Ok((decide(&seen), ready))
+    }
+
+    /// What stands between a task that may run and its pod.
+    async fn walls(&self, ready: &Ready) -> Result<Option<Obstacle>, ReconcileError> {
+        if !self.context.is_guarded() {
+            return Ok(Some(Obstacle {
+                reason: ConditionReason::GuardMissing,
+                message: "the guard policies of the chart must be installed".to_owned(),
+                is_stalled: true,
+            }));
+        }
+        let pod = self.context.build(&self.task, self.attempt(), ready, 60)?;
+        let labels = pod.metadata.labels.unwrap_or_default();
+        let egress = &ready.prepared.constitution().egress;
+        let foreign = self
+            .context
+            .secure(&self.namespace(), egress, &labels)
+            .await?;
+        Ok((!foreign.is_empty()).then(|| Obstacle {
+            reason: ConditionReason::ForeignPolicy,
+            message: format!(
+                "no other network policy may open runner pods; these do: {}",
+                foreign.join(", ")
+            ),
+            is_stalled: true,
+        }))
+    }
+
+    fn attempt(&self) -> u32 {
+        unsigned(self.status.attempt)
+    }
+
+    /// When the first pod was created.
+    fn started(&self) -> Option<Timestamp> {
+        let pods = self
+            .pods
+            .iter()
+            .filter_map(|pod| Some(pod.metadata.creation_timestamp.as_ref()?.0));
+        self.status
+            .start_time
+            .as_ref()
+            .map(|time| time.0)
+            .or_else(|| pods.min())
+    }
+
+    /// When all attempts together must have ended. Time suspended does not count.
+    fn deadline(&self, timeout_seconds: u32) -> Option<Timestamp> {
+        let suspended = self.status.suspended_seconds.unwrap_or(0);
+        let since = self
+            .status
+            .suspend_time
+            .as_ref()
+            .map_or(0, |time| Timestamp::now().duration_since(time.0).as_secs());
+        let all = SignedDuration::from_secs(i64::from(timeout_seconds) + suspended + since.max(0));
+        self.started()?.checked_add(all).ok()
+    }
+
+    fn at(&self) -> At {
+        At {
+            now: Timestamp::now(),
+            generation: self.task.metadata.generation,
+        }
+    }
+
+    /// `None`: see what is next.
+    async fn carry_out(
+        &mut self,
+        step: Step,
+        ready: Option<Ready>,
+    ) -> Result<Option<Action>, ReconcileError> {
+        match step {
+            Step::AskLedger => {
+                self.records = Some(self.context.records(&self.uid).await?);
+                Ok(None)
+            }
+            Step::Dispatch { attempt } => self.dispatch(attempt, ready).await,
+            Step::Intend { attempt, pod_uid } => self.intend(attempt, &pod_uid, ready).await,
+            Step::Advance {
+                attempt,
+                is_retry,
+                message,
+            } => {
+                let status = advanced(
+                    &self.status,
+                    (attempt, is_retry),
+                    &message,
+                    self.started(),
+                    self.at(),
+                );
+                self.write(status).await?;
+                Ok(None)
+            }
+            Step::DeletePod { name, uid } => {
+                delete(&self.pod_api(), &name, &uid).await?;
+                // Its end is seen as a change.
+                Ok(Some(Action::requeue(Duration::from_secs(15))))
+            }
+            Step::Close {
+                attempt,
+                stop,
+                message,
+            } => {
+                let all = self.context.records(&self.uid).await?;
+                let records = all.iter().map(|it| &it.verified.record);
+                let intents = records.filter(
+                    |it| matches!(&it.body, Body::Intent { task, .. } if task.attempt <= attempt),
+                );
+                if let Some(intent) = intents.last() {
+                    self.context.close(intent, stop).await?;
+                    self.message = Some(message);
+                }
+                self.records = Some(self.context.records(&self.uid).await?);
+                Ok(None)
+            }
+            Step::Finish => self.finish().await.map(Some),
+            Step::Wait(why) => self.wait(&why).await.map(Some),
+        }
+    }
+
+    async fn dispatch(
+        &mut self,
+        attempt: u32,
+        ready: Option<Ready>,
+    ) -> Result<Option<Action>, ReconcileError> {
+        let Some(ready) = ready else {
+            return Err(ReconcileError::Unexpected(
+                "a pod needs a constitution".to_owned(),
+            ));
+        };
+        let timeout = i64::from(ready.validated.timeout_seconds);
+        let left = self
+            .deadline(ready.validated.timeout_seconds)
+            .map_or(timeout, |deadline| {
+                deadline.duration_since(Timestamp::now()).as_secs()
+            });
+        let left = u32::try_from(left.max(LEAST_DEADLINE_SECONDS)).unwrap_or(u32::MAX);
+        let pod = self.context.build(&self.task, attempt, &ready, left)?;
+        match self.context.create(&pod).await? {
+            Dispatched::Pod(pod) => {
+                tracing::info!(
+                    uid = self.uid,
+                    attempt,
+                    pod = pod.metadata.name,
+                    "dispatched"
+                );
+                self.pods.retain(|old| old.metadata.uid != pod.metadata.uid);
+                self.pods.push(*pod);
+                Ok(None)
+            }
+            Dispatched::Wait(message) => {
+                self.refused(ConditionReason::Waiting, message, false).await
+            }
+            Dispatched::Refused(message) => {
+                self.refused(ConditionReason::NotAllowed, message, true)
+                    .await
+            }
+        }
+    }
+
+    async fn refused(
+        &mut self,
+        reason: ConditionReason,
+        message: String,
+        is_stalled: bool,
+    ) -> Result<Option<Action>, ReconcileError> {
+        let why = Waiting {
+            reason,
+            message,
+            is_stalled,
+            look_again: SignedDuration::from_secs(15),
+        };
+        self.wait(&why).await.map(Some)
+    }
+
+    async fn intend(
+        &mut self,
+        attempt: u32,
+        pod_uid: &str,
+        ready: Option<Ready>,
+    ) -> Result<Option<Action>, ReconcileError> {
+        let Some(ready) = ready else {
+            return Err(ReconcileError::Unexpected(
+                "an intent needs a constitution".to_owned(),
+            ));
+        };
+        let entry = self.context.intent(Intention {
+            spec: &ready.validated.task,
+            prepared: &ready.prepared,
+            task: TaskRef {
+                uid: self.uid.clone(),
+                attempt,
+            },
+            pod_uid: Some(pod_uid),
+        })?;
+        let deadline = self.context.ledger_deadline();
+        let appended = self.context.ledger.append(&entry, deadline).await?;
+        let is_this_pod = matches!(&appended.proven.verified.record.body, Body::Intent { observed, .. } if observed.pod_uid.as_deref() == Some(pod_uid));
+        if is_this_pod {
+            self.context.remember_intended(&self.uid, pod_uid);
+        } else {
+            let message = "the intent of this attempt names another pod";
+            let status = advanced(
+                &self.status,
+                (attempt + 1, false),
+                message,
+                self.started(),
+                self.at(),
+            );
+            self.write(status).await?;
+        }
+        Ok(None)
+    }
+
+    async fn finish(&mut self) -> Result<Action, ReconcileError> {
+        let all = self.records.take().unwrap_or_default();
+        let Some(proven) = all.iter().find(|it| it.verified.record.is_terminal()) else {
+            return Err(ReconcileError::Unexpected(
+                "a terminal record is expected".to_owned(),
+            ));
+        };
+        let record = &proven.verified.record;
+        let answer = match self.context.answer(record, &self.uid).await? {
+            Some(text) if text.len() > MAX_STATUS_ANSWER_BYTES => {
+                Some(Answer::Secret(self.keep(text).await?))
+            }
+            text => text.map(Answer::Text),
+        };
+        let attempt = record.outcome().map(|outcome| outcome.task.attempt);
+        let pods = self.pods.iter().filter_map(PodSeen::of);
+        let of_attempt = pods.clone().find(|pod| Some(pod.attempt) == attempt);
+        let end = Ended {
+            record,
+            ledger: self.context.pointer(proven),
+            answer,
+            pod: of_attempt.map(|pod| PodRef {
+                name: pod.name,
+                uid: pod.uid,
+            }),
+            started: self.started(),
+            message: self.message.take(),
+        };
+        let running: Vec<PodSeen> = pods.filter(PodSeen::is_active).collect();
+        let status = ended(&self.status, end, self.at());
+        let status = status.ok_or_else(|| {
+            ReconcileError::Unexpected("a terminal record is expected".to_owned())
+        })?;
+        tracing::info!(uid = self.uid, outcome = ?status.outcome, index = proven.verified.index, "ended");
+        let ttl = self.task.spec.ttl_seconds_after_finished;
+        self.write(status).await?;
+        for pod in running {
+            // A supervisor that has just recorded ends by itself within its grace time.
+            if pod.phase != crate::plan::pods::PodPhase::Running {
+                delete(&self.pod_api(), &pod.name, &pod.uid).await?;
+            }
+        }
+        Ok(ttl.map_or_else(Action::await_change, |ttl| {
+            Action::requeue(Duration::from_secs(u64::try_from(ttl).unwrap_or(0)))
+        }))
+    }
+
+    /// A long answer goes into a Secret of the task's namespace, which goes with the task.
+    async fn keep(&self, text: String) -> Result<String, ReconcileError> {
+        let name = answer_secret_name(&self.uid);
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(self.namespace()),
+                owner_references: Some(vec![OwnerReference {
+                    api_version: "axiomhive.io/v1alpha1".to_owned(),
+                    kind: "SupervisedTask".to_owned(),
+                    name: self.task.metadata.name.clone().unwrap_or_default(),
+                    uid: self.uid.clone(),
+                    controller: Some(true),
+                    block_owner_deletion: Some(false),
+                }]),
+                ..ObjectMeta::default()
+            },
+            immutable: Some(true),
+            string_data: Some([(ANSWER_KEY.to_owned(), text)].into()),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &self.namespace());
+        match api.create(&PostParams::default(), &secret).await {
+            // Immutable and made for this UID by nobody else: the guard keeps the name for us.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(name),
+            created => created.map(|_| name).map_err(ReconcileError::from),
+        }
+    }
+
+    /// Says why, unless it is soon or said already.
+    async fn wait(&mut self, why: &Waiting) -> Result<Action, ReconcileError> {
+        let look_again = Duration::from_secs(u64::try_from(why.look_again.as_secs()).unwrap_or(60));
+        let said =
+            find(&self.status.conditions, ConditionType::Succeeded).map(|it| it.reason.clone());
+        let is_silent = matches!(said.as_deref(), None | Some("Pending"));
+        if is_silent {
+            if why.reason == ConditionReason::Running {
+                return Ok(Action::requeue(look_again));
+            }
+            let created = self
+                .task
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0);
+            let age = created.map_or(SILENCE, |created| Timestamp::now().duration_since(created));
+            if age < SILENCE && why.reason != ConditionReason::Suspended && !why.is_stalled {
+                let left = u64::try_from((SILENCE - age).as_millis()).unwrap_or(0);
+                return Ok(Action::requeue(
+                    Duration::from_millis(left + 100).min(look_again),
+                ));
+            }
+        }
+        let status = waiting(&self.status, why, self.at());
+        if status != self.status {
+            self.write(status).await?;
+        }
+        Ok(Action::requeue(look_again))
+    }
+
+    /// One write, which fails when somebody else wrote in between.
+    async fn write(&mut self, status: SupervisedTaskStatus) -> Result<(), ReconcileError> {
+        let api: Api<SupervisedTask> =
+            Api::namespaced(self.context.client.clone(), &self.namespace());
+        self.task = write_status(&api, &self.task, &self.status, &status).await?;
+        self.status = self.task.status.clone().unwrap_or_default();
+        Ok(())
+    }
+}
+
+fn owns(uid: &str, pod: &Pod) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn unsigned(number: Option<i32>) -> u32 {
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0)
+}
+
+/// Deletes this very object; one that is gone or another of its name is left alone.
+async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), ReconcileError>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let parameters = DeleteParams::background().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    });
+    match api.delete(name, &parameters).await {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        deleted => Ok(deleted.map(drop)?),
+    }
+}
