@@ -177,6 +177,12 @@ fn exit_7_without_a_key_or_pin() {
     );
     hive.cli(&["verify", "ledger", "--key", key.trim()])
         .expect(0);
+    // Nor is anything derived from a log that nobody vouches for.
+    hive.cli(&["ledger", "repair", "ledger"]).expect(7);
+    let repaired = hive.cli(&["ledger", "repair", "ledger", "--key", key.trim()]);
+    assert!(repaired.expect(0).stdout.contains("0 of 0 derived files"));
+    hive.cli(&["ledger", "repair", "nowhere"]).expect(5);
+    assert!(!hive.path("nowhere").exists());
 }
 
 #[test]

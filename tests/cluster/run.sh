@@ -34,7 +34,7 @@ fi
 # kwok is for measurements, not for tests.
 stage 'tools built' sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox
 stage 'started' cluster up --size full
-stage 'pods, names, volumes, policies, a chart and webhooks tried' try api full
+stage 'pods, names, volumes, policies, a chart, webhooks and tokens tried' try api full ledger_tokens
 # On API servers of their own: under the guard other tests could not write our objects.
 # shellcheck disable=SC2086
 admission() { AXIOM_HIVE_CLUSTER=api cargo test $build --test api_server; }

@@ -2,14 +2,16 @@
 //! answers, `axiom_hive_runner::ledger_service::Config` what its settings file holds.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use axiom_hive_core::tlog::SigningKey;
 use axiom_hive_runner::exit::{Exit, Failure};
-use axiom_hive_runner::ledger::{KeyStore, Ledger};
+use axiom_hive_runner::ledger::storage::Disk;
+use axiom_hive_runner::ledger::{Anchor, KeyStore, Known, Ledger};
 use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
 use axiom_hive_runner::pipeline::random_32;
 use axiom_hive_runner::tls::ServerFiles;
@@ -19,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Upper bound of a key's or the settings' file: 1 MiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Payloads are in the log: it is its owner's alone.
+const FILE_MODE: u32 = 0o600;
 
 /// Keep a ledger and serve it over HTTPS
 #[derive(Debug, Parser)]
@@ -57,6 +62,10 @@ struct ServeArgs {
     /// The private key, as `keygen` prints it
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// A checkpoint of this ledger that is kept elsewhere; a ledger that does not begin with what it
+    /// covers opens read-only. May be repeated; an empty or missing file knows nothing
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
     /// Who may do what, and the limits (TOML)
     #[arg(long, value_name = "FILE")]
     settings: PathBuf,
@@ -128,7 +137,13 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
         .map_err(|error| in_file(&args.settings, error, Exit::Constitution))?;
     let keys = KeyStore::of_key(&args.state, read_key(&args.key)?);
     let keys = keys.map_err(|error| in_file(&args.key, error, Exit::Constitution))?;
-    let ledger = Ledger::open(&args.ledger, &keys).map_err(Failure::with(Exit::Ledger))?;
+    let anchors = args.anchor.iter().map(|path| anchor(path));
+    let anchors: Vec<Option<Anchor>> = anchors.collect::<Result<_, _>>()?;
+    let anchors: Vec<Anchor> = anchors.into_iter().flatten().collect();
+    let disk = Arc::new(Disk::new(&args.ledger, FILE_MODE));
+    let name = args.ledger.display().to_string();
+    let ledger = Ledger::open_with_anchors(disk, &keys, &name, &anchors);
+    let ledger = ledger.map_err(Failure::with(Exit::Ledger))?;
     for problem in ledger.repaired() {
         tracing::warn!(%problem, "the ledger was repaired");
     }
@@ -149,6 +164,23 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
         .build()
         .map_err(Failure::with(Exit::Bug))?;
     runtime.block_on(serve_until_told(ledger, &config, files, addresses))
+}
+
+/// What somebody kept of this ledger. On the first start nobody has kept anything yet.
+fn anchor(path: &Path) -> Result<Option<Anchor>, Failure> {
+    let is_missing = std::fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let note = if is_missing {
+        String::new()
+    } else {
+        read(path)?
+    };
+    let from = path.display().to_string();
+    if note.is_empty() {
+        tracing::warn!(anchor = from, "this anchor knows nothing of the ledger");
+        return Ok(None);
+    }
+    let known = Known::Checkpoint(note);
+    Ok(Some(Anchor { from, known }))
 }
 
 /// SIGTERM and SIGINT end it well; a disk that failed ends it with the ledger's exit code.

@@ -87,8 +87,8 @@ pub enum LedgerError {
         /// What was found.
         why: String,
     },
-    /// The log cannot even be identified.
-    #[error("the ledger is damaged and cannot be read:\n{0}")]
+    /// The log cannot even be identified, or is no source to derive anything from.
+    #[error("the ledger is damaged:\n{0}")]
     Damaged(Problems),
     /// Another writer has it.
     #[error("another process writes to this ledger (lock {path}); waited {seconds} s")]

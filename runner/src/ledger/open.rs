@@ -38,7 +38,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 /// The folder of the two head slots.
 pub(super) const HEADS_FOLDER: &str = "heads";
 /// The lock file of a ledger directory.
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 /// What a directory may hold before its first segment.
 const NAMES_BEFORE_LOG: [&str; 3] = ["heads/", LOCK_FILE, "log/"];
 
@@ -96,7 +96,11 @@ impl Ledger {
 }
 
 /// Polls: `flock` itself has no time-out.
-fn take_lock(storage: &dyn Storage, path: &str, shown: &str) -> Result<Lock, LedgerError> {
+pub(super) fn take_lock(
+    storage: &dyn Storage,
+    path: &str,
+    shown: &str,
+) -> Result<Lock, LedgerError> {
     let start = Instant::now();
     loop {
         let lock = storage.try_lock(path);

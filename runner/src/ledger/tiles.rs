@@ -72,7 +72,7 @@ pub(super) fn write_missing(ledger: &LedgerReader) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn write(ledger: &LedgerReader, tile: Tile) -> Result<(), LedgerError> {
+pub(super) fn write(ledger: &LedgerReader, tile: Tile) -> Result<(), LedgerError> {
     let path = tile.to_string();
     let content = content(ledger, tile)?;
     ledger

@@ -11,5 +11,6 @@ mod mutations;
 mod payloads;
 mod power_loss;
 mod recovery;
+mod repair;
 mod slots;
 mod verify;

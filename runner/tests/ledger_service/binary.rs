@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use axiom_hive_core::tlog::VerifyingKey;
+use axiom_hive_core::wire::{AppendEntry, AppendReply, AppendRequest, ErrorCode};
+use reqwest::{Client, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Authority, CLIENTS};
+use crate::records::{constitution, intent};
+use crate::support::{Authority, CLIENTS, refused};
 
 fn hive_ledger() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hive_ledger"))
@@ -52,15 +55,35 @@ fn serve(dir: &Path) -> Command {
     command
 }
 
-/// Waits for its first words, which say where it listens.
-fn address(child: &mut Child) -> String {
+/// Waits until it says where it listens, and gives what it said before.
+fn started(child: &mut Child) -> (String, String) {
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    // Whatever it says later must not block it.
-    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-    let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-    line["fields"]["https"].as_str().unwrap().to_owned()
+    let mut before = String::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "{before}");
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        if let Some(address) = said["fields"]["https"].as_str() {
+            let base = format!("https://{address}");
+            // Whatever it says later must not block it.
+            std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+            return (base, before);
+        }
+        before.push_str(&line);
+    }
+}
+
+async fn stop(mut child: Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || child.wait());
+    assert_eq!(ended.await.unwrap().unwrap().code(), Some(0));
+}
+
+async fn append(operator: &Client, base: &str, entries: Vec<AppendEntry>) -> Response {
+    let body = serde_json::to_vec(&AppendRequest { entries }).unwrap();
+    let sent = operator.post(format!("{base}/v1/records")).body(body);
+    sent.send().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +102,7 @@ async fn it_serves_until_it_is_told_to_stop_and_goes_on_where_it_was() {
     assert_eq!(vkey.name(), "log.example/hive");
     for size in 0..2 {
         let mut child = serve(dir.path()).spawn().unwrap();
-        let base = format!("https://{}", address(&mut child));
+        let (base, _) = started(&mut child);
         let operator = authority.client(Some("operator.example"));
         let ready = operator.get(format!("{base}/readyz")).send().await.unwrap();
         assert_eq!(ready.status(), 200);
@@ -88,23 +111,13 @@ async fn it_serves_until_it_is_told_to_stop_and_goes_on_where_it_was() {
             crate::records::constitution(),
             crate::records::intent(&task, 0, "pod-a"),
         ];
-        let body = serde_json::to_vec(&axiom_hive_core::wire::AppendRequest { entries }).unwrap();
-        let reply = operator
-            .post(format!("{base}/v1/records"))
-            .body(body)
-            .send()
-            .await;
-        let reply: axiom_hive_core::wire::AppendReply = reply.unwrap().json().await.unwrap();
+        let reply = append(&operator, &base, entries).await;
+        let reply: AppendReply = reply.json().await.unwrap();
         assert_eq!(reply.results[0].existing, size > 0);
         let (_, verified) = reply.results[1].stored.verify(&vkey).unwrap();
         assert_eq!(verified.index, 1 + size);
 
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        let status = tokio::task::spawn_blocking(move || child.wait())
-            .await
-            .unwrap();
-        assert_eq!(status.unwrap().code(), Some(0));
+        stop(child).await;
     }
 }
 
@@ -140,4 +153,91 @@ fn what_it_cannot_use_is_named_with_its_exit_code() {
         Some(1)
     );
     assert!(!String::from_utf8_lossy(&other).contains("log.example/hive"));
+}
+
+/// The volume (and the pin beside it) is put back to what it was some records ago.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_was_rolled_back_is_read_only() {
+    let dir = TempDir::new().unwrap();
+    let authority = prepared(dir.path());
+    let operator = authority.client(Some("operator.example"));
+    let volumes = ["ledger", "state"].map(|name| dir.path().join(name));
+    let copies = ["ledger.old", "state.old"].map(|name| dir.path().join(name));
+    let anchored = || {
+        let mut command = serve(dir.path());
+        command.arg("--anchor=anchor");
+        command
+    };
+    let mut checkpoint = String::new();
+    for entry in [constitution(), intent("t", 0, "pod-a")] {
+        // On the first start nobody has kept anything.
+        let mut child = anchored().spawn().unwrap();
+        let (base, _) = started(&mut child);
+        assert_eq!(append(&operator, &base, vec![entry]).await.status(), 200);
+        let head = operator.get(format!("{base}/checkpoint")).send().await;
+        checkpoint = head.unwrap().text().await.unwrap();
+        stop(child).await;
+        if !copies[0].exists() {
+            for (volume, copy) in volumes.iter().zip(&copies) {
+                copy_tree(volume, copy);
+            }
+        }
+    }
+    std::fs::write(dir.path().join("anchor"), &checkpoint).unwrap();
+    let mut child = anchored().spawn().unwrap();
+    let (base, before) = started(&mut child);
+    assert!(!before.contains("read-only"), "{before}");
+    assert_eq!(
+        append(&operator, &base, vec![constitution()])
+            .await
+            .status(),
+        200
+    );
+    stop(child).await;
+
+    for (volume, copy) in volumes.iter().zip(&copies) {
+        std::fs::remove_dir_all(volume).unwrap();
+        copy_tree(copy, volume);
+    }
+    let mut child = anchored().spawn().unwrap();
+    let (base, before) = started(&mut child);
+    // Which file, where, and what is missing.
+    assert!(
+        before.contains("log/") && before.contains("record 1"),
+        "{before}"
+    );
+    assert!(
+        before.contains("2 records were released, as anchor knows"),
+        "{before}"
+    );
+    let ready = operator.get(format!("{base}/readyz")).send().await.unwrap();
+    assert_eq!(refused(ready).await.code, ErrorCode::ReadOnly);
+    let entries = vec![intent("u", 0, "pod-a")];
+    let no = append(&operator, &base, entries).await;
+    assert_eq!(refused(no).await.code, ErrorCode::ReadOnly);
+    // What is there can be read, and it serves on until a person acts.
+    let kept = operator.get(format!("{base}/v1/records/0")).send().await;
+    assert_eq!(kept.unwrap().status(), 200);
+    stop(child).await;
+
+    // A volume that is gone is not begun anew.
+    std::fs::remove_dir_all(&volumes[0]).unwrap();
+    let gone = anchored().output().unwrap();
+    assert_eq!(gone.status.code(), Some(5));
+    assert!(!volumes[0].join("log").exists());
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
+        if from.is_dir() {
+            copy_tree(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).unwrap();
+        }
+    }
 }

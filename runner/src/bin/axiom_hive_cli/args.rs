@@ -237,6 +237,13 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_name = "FILE")]
         receipt: Option<PathBuf>,
     },
+    /// Write damaged or missing tiles and bundles again, from a log that verifies; nothing else
+    Repair {
+        ledger_dir: PathBuf,
+        /// The ledger's public key (vkey), or a file that holds it; your pin when absent
+        #[arg(long, value_name = "VKEY|FILE")]
+        key: Option<String>,
+    },
     /// Write the strict static tlog-tiles tree, for foreign tools and web servers
     Export {
         ledger_dir: PathBuf,

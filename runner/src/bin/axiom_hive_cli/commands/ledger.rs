@@ -1,4 +1,5 @@
 //! `ledger key | list | show | export`, and `verify` of a whole ledger: reading, without the lock.
+//! `ledger repair` writes derived files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +8,8 @@ use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{
-    KeyStore, LedgerReader, PayloadCounts, Trust, VerifyReport, export, verify as verify_ledger,
+    KeyStore, LedgerError, LedgerReader, PayloadCounts, Repaired, Trust, VerifyReport, export,
+    repair as repair_ledger, verify as verify_ledger,
 };
 use serde_json::{Value, json};
 
@@ -31,6 +33,10 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
             index,
             receipt,
         } => show(&ledger_dir, index, receipt.as_deref(), printer),
+        LedgerCommand::Repair { ledger_dir, key } => {
+            let key = key.as_deref().map(super::verify::read_key).transpose()?;
+            repair(&ledger_dir, key.as_ref(), printer)
+        }
         LedgerCommand::Export {
             ledger_dir,
             out_dir,
@@ -46,6 +52,24 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
             )
         }
     }
+}
+
+fn repair(dir: &Path, key: Option<&VerifyingKey>, printer: &Printer) -> Result<Exit, Failure> {
+    let pins = KeyStore::of_user().map_err(Failure::with(Exit::Verification))?;
+    let trust = key.map_or(Trust::Pin(&pins), Trust::Key);
+    let Repaired { written, files } = repair_ledger(dir, trust).map_err(|error| {
+        let exit = match error {
+            LedgerError::Damaged(_) => Exit::Verification,
+            _ => Exit::Ledger,
+        };
+        Failure::new(exit, error)
+    })?;
+    let mut text = format!("{} of {files} derived files written again\n", written.len());
+    for path in &written {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{path}");
+    }
+    printer.result(&text, &json!({"files": files, "written": written}))
 }
 
 fn open(dir: &Path) -> Result<LedgerReader, Failure> {

@@ -26,7 +26,7 @@ pub(crate) fn verify(args: &VerifyArgs, printer: &Printer) -> Result<Exit, Failu
 }
 
 /// A vkey, or a file that holds one.
-fn read_key(text: &str) -> Result<VerifyingKey, Failure> {
+pub(super) fn read_key(text: &str) -> Result<VerifyingKey, Failure> {
     let key = match text.trim().parse() {
         Ok(key) => return Ok(key),
         Err(error) if !Path::new(text).is_file() => {
