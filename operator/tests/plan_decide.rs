@@ -160,9 +160,6 @@ fn what_ended_without_a_record_is_tried_again_within_the_limit() {
     for phase in [
         PodPhase::Ended { exit_code: 0 },
         PodPhase::Ended { exit_code: 3 },
-        PodPhase::Ended { exit_code: 5 },
-        PodPhase::Ended { exit_code: 6 },
-        PodPhase::Ended { exit_code: 70 },
         PodPhase::Ended { exit_code: 137 },
         PodPhase::Ended { exit_code: 143 },
         PodPhase::Lost("Evicted".to_owned()),
@@ -170,12 +167,11 @@ fn what_ended_without_a_record_is_tried_again_within_the_limit() {
     ] {
         let step = decided(phase.clone(), |_| ());
         assert!(is_advance(&step, true), "{phase:?}: {step:?}");
-        let stop = match phase {
-            PodPhase::Ended { exit_code: 6 } => StopEvent::Containment,
-            _ => StopEvent::Interrupted,
-        };
         let step = decided(phase.clone(), |seen| seen.retries = 1);
-        assert!(is_close(&step, stop), "{phase:?}: {step:?}");
+        assert!(
+            is_close(&step, StopEvent::Interrupted),
+            "{phase:?}: {step:?}"
+        );
         let step = decided(phase.clone(), |seen| seen.now = at(400));
         assert!(is_close(&step, StopEvent::Deadline), "{phase:?}: {step:?}");
     }
@@ -183,15 +179,91 @@ fn what_ended_without_a_record_is_tried_again_within_the_limit() {
 
 #[test]
 fn what_would_end_the_same_again_is_not_tried_again() {
-    for exit_code in [1, 2, 7] {
+    for (exit_code, stop) in [
+        (1, StopEvent::Interrupted),
+        (2, StopEvent::Interrupted),
+        (6, StopEvent::Containment),
+        (7, StopEvent::Interrupted),
+        (70, StopEvent::Interrupted),
+    ] {
         let step = decided(PodPhase::Ended { exit_code }, |_| ());
-        assert!(
-            is_close(&step, StopEvent::Interrupted),
-            "{exit_code}: {step:?}"
-        );
+        assert!(is_close(&step, stop), "{exit_code}: {step:?}");
     }
     let step = decided(PodPhase::Broken("InvalidImageName".to_owned()), |_| ());
     assert!(is_close(&step, StopEvent::Interrupted), "{step:?}");
+}
+
+#[test]
+fn without_a_ledger_it_is_tried_until_the_deadline_at_no_cost_and_not_at_once() {
+    let phase = || PodPhase::Ended { exit_code: 5 };
+    let step = decided(phase(), |seen| seen.retries = 1);
+    assert!(is_advance(&step, false), "{step:?}");
+    let early = decided(phase(), |seen| seen.now = at(100));
+    assert!(
+        matches!(&early, Step::Wait(why) if why.reason == ConditionReason::LedgerUnavailable),
+        "{early:?}"
+    );
+    let late = decided(phase(), |seen| seen.now = at(400));
+    assert!(is_close(&late, StopEvent::Deadline), "{late:?}");
+    // Later attempts pause for longer, and for a minute at most.
+    for (attempt, seconds, waits) in [(3, 8, false), (3, 7, true), (9, 63, true), (9, 64, false)] {
+        let (pods, records) = ([pod(attempt, phase())], [intent(attempt)]);
+        let seen = Seen {
+            attempt,
+            pods: &pods,
+            records: Some(&records),
+            deadline: Some(at(4000)),
+            now: at(100 + seconds),
+            ..nothing()
+        };
+        let step = decide(&seen);
+        assert_eq!(matches!(step, Step::Wait(_)), waits, "{attempt}: {step:?}");
+    }
+}
+
+#[test]
+fn a_status_that_was_read_too_early_ends_no_pod() {
+    let pods = [
+        pod(0, PodPhase::Ended { exit_code: 137 }),
+        pod(1, PodPhase::Starting),
+    ];
+    let seen = Seen {
+        attempt: 0,
+        pods: &pods,
+        intended_pod: Some("pod-1"),
+        ..nothing()
+    };
+    let step = decide(&seen);
+    assert!(
+        matches!(&step, Step::Wait(why) if why.reason == ConditionReason::Running),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn what_is_held_up_by_an_obstacle_still_ends_in_time() {
+    let obstacle = Obstacle {
+        reason: ConditionReason::ForeignPolicy,
+        message: "why".to_owned(),
+        is_stalled: true,
+    };
+    let seen = Seen {
+        obstacle: Some(&obstacle),
+        deadline: Some(at(400)),
+        ..nothing()
+    };
+    assert_eq!(decide(&seen), Step::AskLedger);
+    let records = [intent(0)];
+    let seen = Seen {
+        records: Some(&records),
+        ..seen
+    };
+    assert!(matches!(decide(&seen), Step::Wait(_)));
+    let seen = Seen {
+        now: at(400),
+        ..seen
+    };
+    assert!(is_close(&decide(&seen), StopEvent::Deadline));
 }
 
 #[test]
@@ -256,6 +328,7 @@ fn an_obstacle_starts_no_pod_and_only_an_opened_network_ends_one() {
         let obstacle = obstacle(reason);
         let seen = Seen {
             obstacle: Some(&obstacle),
+            records: Some(&[]),
             ..nothing()
         };
         assert!(matches!(decide(&seen), Step::Wait(why) if why.reason == reason && why.is_stalled));

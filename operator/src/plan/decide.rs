@@ -21,6 +21,8 @@ pub const IMAGE_PATIENCE: SignedDuration = SignedDuration::from_secs(120);
 pub const SILENCE: SignedDuration = SignedDuration::from_secs(10);
 /// How long after its deadline a pod may still be there: it records within its own deadline.
 const RECORDING_TIME: SignedDuration = SignedDuration::from_secs(30);
+/// The longest pause between attempts that could not reach the ledger is two to this power, in seconds.
+const MAX_PAUSE_SHIFT: u32 = 6;
 /// The highest attempt number a record can have.
 const MAX_ATTEMPT: u32 = axiom_hive_core::record::MAX_ATTEMPT;
 
@@ -95,7 +97,8 @@ pub enum Step {
     },
     /// Append the terminal record of a task that ended without a decision.
     Close {
-        /// The attempt whose intent it closes.
+        /// The attempt that it closes: its intent, the last one before it, or else one that is appended
+        /// for it.
         attempt: u32,
         /// What stopped it.
         stop: StopEvent,
@@ -135,6 +138,13 @@ impl Waiting {
 /// The next step.
 #[must_use]
 pub fn decide(seen: &Seen<'_>) -> Step {
+    // A pod is made only once its attempt stands in the status: a later pod shows that the status was
+    // read too early.
+    let latest = seen.pods.iter().map(|pod| pod.attempt).max();
+    let seen = &Seen {
+        attempt: latest.unwrap_or(0).max(seen.attempt),
+        ..seen.clone()
+    };
     if seen
         .records
         .is_some_and(|all| all.iter().any(Record::is_terminal))
@@ -195,23 +205,34 @@ fn blocked(seen: &Seen<'_>, pod: Option<&PodSeen>, obstacle: &Obstacle) -> Step 
         }
         // What was resolved and checked before it started does not change for it.
         Some(pod) => with_pod(seen, pod),
-        None => Step::Wait(Waiting {
-            reason: obstacle.reason,
-            message: obstacle.message.clone(),
-            is_stalled: obstacle.is_stalled,
-            look_again: SignedDuration::from_secs(60),
-        }),
+        // It may have ended before, or its time may be over.
+        None => match seen.records {
+            None => Step::AskLedger,
+            Some(records) => overdue(seen, records).unwrap_or_else(|| {
+                Step::Wait(Waiting {
+                    reason: obstacle.reason,
+                    message: obstacle.message.clone(),
+                    is_stalled: obstacle.is_stalled,
+                    look_again: SignedDuration::from_secs(60),
+                })
+            }),
+        },
     }
+}
+
+/// The end of a task without a pod whose time is over.
+fn overdue(seen: &Seen<'_>, records: &[Record]) -> Option<Step> {
+    let attempt = last_intent(records).unwrap_or(seen.attempt);
+    is_late(seen, SignedDuration::ZERO)
+        .then(|| close(attempt, StopEvent::Deadline, "the task's deadline passed"))
 }
 
 fn without_pod(seen: &Seen<'_>) -> Step {
     let Some(records) = seen.records else {
         return Step::AskLedger;
     };
-    if is_late(seen, SignedDuration::ZERO)
-        && let Some(attempt) = last_intent(records)
-    {
-        return close(attempt, StopEvent::Deadline, "the task's deadline passed");
+    if let Some(close) = overdue(seen, records) {
+        return close;
     }
     match last_intent(records) {
         // Somebody deleted the pod of this attempt, or an earlier status was lost.
@@ -235,21 +256,12 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
             pod_uid: pod.uid.clone(),
         };
     }
-    let records = match (
-        pod.has_ended() || is_late(seen, RECORDING_TIME),
-        seen.records,
-    ) {
-        (true, None) => return Step::AskLedger,
-        (_, records) => records.unwrap_or_default(),
-    };
+    if seen.records.is_none() && (pod.has_ended() || is_late(seen, RECORDING_TIME)) {
+        return Step::AskLedger;
+    }
     if is_late(seen, RECORDING_TIME) {
-        return close_intended(
-            seen,
-            pod,
-            records,
-            StopEvent::Deadline,
-            "the task's deadline passed",
-        );
+        let message = "the task's deadline passed";
+        return close(pod.attempt, StopEvent::Deadline, message);
     }
     match &pod.phase {
         PodPhase::Starting | PodPhase::Running => Step::Wait(Waiting::new(
@@ -274,14 +286,14 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
                 Step::Wait(Waiting::new(ConditionReason::Waiting, message, left))
             } else {
                 let message = format!("image: it must be there within 120 s: {why}");
-                close_intended(seen, pod, records, StopEvent::Interrupted, &message)
+                close(pod.attempt, StopEvent::Interrupted, &message)
             }
         }
         PodPhase::Broken(why) => {
             let message = format!("the pod cannot be started as it is: {why}");
-            close_intended(seen, pod, records, StopEvent::Interrupted, &message)
+            close(pod.attempt, StopEvent::Interrupted, &message)
         }
-        PodPhase::Ended { exit_code } => ended(seen, *exit_code),
+        PodPhase::Ended { exit_code } => ended(seen, pod, *exit_code),
         PodPhase::Lost(why) => {
             let message = format!("the attempt's pod was lost: {why}");
             retry(seen, StopEvent::Interrupted, &message)
@@ -290,14 +302,34 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
 }
 
 /// The supervisor ended, and the ledger has no terminal record of the task.
-fn ended(seen: &Seen<'_>, exit_code: i32) -> Step {
+fn ended(seen: &Seen<'_>, pod: &PodSeen, exit_code: i32) -> Step {
     let message = format!("attempt {} ended with exit code {exit_code}", seen.attempt);
     match exit_code {
-        // Input, configuration, or something that does not verify: the same again would end the same.
-        1 | 2 | 7 => close(seen.attempt, StopEvent::Interrupted, &message),
-        6 => retry(seen, StopEvent::Containment, &message),
+        // Input, configuration, something that does not verify, a bug: the same again would end the same.
+        1 | 2 | 7 | 70 => close(seen.attempt, StopEvent::Interrupted, &message),
+        6 => close(seen.attempt, StopEvent::Containment, &message),
+        5 => without_ledger(seen, pod, &message),
         _ => retry(seen, StopEvent::Interrupted, &message),
     }
+}
+
+/// The pod could not reach the ledger, which now answers: tried until the deadline, at no cost but a
+/// pause that grows with the attempts.
+fn without_ledger(seen: &Seen<'_>, pod: &PodSeen, message: &str) -> Step {
+    if is_late(seen, SignedDuration::ZERO) || seen.attempt >= MAX_ATTEMPT {
+        return retry(seen, StopEvent::Interrupted, message);
+    }
+    let pause = SignedDuration::from_secs(1 << seen.attempt.min(MAX_PAUSE_SHIFT));
+    let left = pause - seen.now.duration_since(pod.created);
+    if left.is_positive() {
+        let seconds = left.as_secs() + 1;
+        return Step::Wait(Waiting::new(
+            ConditionReason::LedgerUnavailable,
+            message,
+            seconds,
+        ));
+    }
+    advance(seen, false, message)
 }
 
 fn retry(seen: &Seen<'_>, stop: StopEvent, message: &str) -> Step {
@@ -329,20 +361,6 @@ fn close(attempt: u32, stop: StopEvent, message: &str) -> Step {
         stop,
         message: message.to_owned(),
     }
-}
-
-/// The record first: a pod that is deleted before could not say why.
-fn close_intended(
-    seen: &Seen<'_>,
-    pod: &PodSeen,
-    records: &[Record],
-    stop: StopEvent,
-    message: &str,
-) -> Step {
-    if last_intent(records).is_some() || seen.intended_pod == Some(pod.uid.as_str()) {
-        return close(pod.attempt, stop, message);
-    }
-    Step::AskLedger
 }
 
 fn is_late(seen: &Seen<'_>, by: SignedDuration) -> bool {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::decide::Waiting;
-use crate::api::condition::{ConditionReason, ConditionStatus, ConditionType, Desired, set};
+use crate::api::condition::{ConditionReason, ConditionStatus, ConditionType, Desired, find, set};
 use crate::api::task::{
     Agreement, LedgerPointer, Outcome, PodRef, Removed, ResolvedConstitution, SecretRef,
     SupervisedTaskStatus,
@@ -132,6 +132,9 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
         ConditionReason::Recorded,
         recorded,
     );
+    resolved(&mut status, at);
+    isolated(&mut status, at);
+    status.suspend_time = None;
     Some(status)
 }
 
@@ -166,10 +169,70 @@ pub fn waiting(old: &SupervisedTaskStatus, why: &Waiting, at: At) -> SupervisedT
         ConditionStatus::False
     };
     put(ConditionType::Stalled, stalled);
-    if why.reason == ConditionReason::ForeignPolicy {
-        put(ConditionType::NetworkIsolated, ConditionStatus::False);
+    match why.reason {
+        ConditionReason::ForeignPolicy => {
+            put(ConditionType::NetworkIsolated, ConditionStatus::False);
+            resolved(&mut status, at);
+        }
+        ConditionReason::ConstitutionNotFound | ConditionReason::NamespaceNotSelected => {
+            put(ConditionType::ConstitutionResolved, ConditionStatus::False);
+        }
+        // Neither was looked at.
+        ConditionReason::Suspended | ConditionReason::LedgerUnavailable => {}
+        ConditionReason::NotAllowed | ConditionReason::GuardMissing => resolved(&mut status, at),
+        _ => {
+            resolved(&mut status, at);
+            isolated(&mut status, at);
+        }
     }
     status
+}
+
+/// The constitution is there and may be used.
+fn resolved(status: &mut SupervisedTaskStatus, at: At) {
+    let message = "the constitution is there, and the task's namespace may use it";
+    holds(
+        status,
+        ConditionType::ConstitutionResolved,
+        ConditionReason::Resolved,
+        message,
+        at,
+    );
+}
+
+/// Where a foreign policy was named, it no longer opens anything.
+fn isolated(status: &mut SupervisedTaskStatus, at: At) {
+    if find(&status.conditions, ConditionType::NetworkIsolated).is_some() {
+        let message = "no other network policy opens runner pods";
+        holds(
+            status,
+            ConditionType::NetworkIsolated,
+            ConditionReason::Isolated,
+            message,
+            at,
+        );
+    }
+}
+
+fn holds(
+    status: &mut SupervisedTaskStatus,
+    type_: ConditionType,
+    reason: ConditionReason,
+    message: &str,
+    at: At,
+) {
+    let desired = Desired {
+        type_,
+        status: ConditionStatus::True,
+        reason,
+        message: message.to_owned(),
+    };
+    set(
+        &mut status.conditions,
+        desired,
+        at.generation,
+        &Time(at.now),
+    );
 }
 
 /// The status of a task whose next attempt follows.
@@ -203,8 +266,11 @@ fn suspend(status: &mut SupervisedTaskStatus, is_suspended: bool, now: Timestamp
     match (is_suspended, status.suspend_time.clone()) {
         (true, None) => status.suspend_time = Some(Time(now)),
         (false, Some(since)) => {
-            let seconds = now.duration_since(since.0).as_secs().max(0);
-            status.suspended_seconds = Some(status.suspended_seconds.unwrap_or(0) + seconds);
+            // Before the first pod no time runs that could be held.
+            if status.start_time.is_some() {
+                let seconds = now.duration_since(since.0).as_secs().max(0);
+                status.suspended_seconds = Some(status.suspended_seconds.unwrap_or(0) + seconds);
+            }
             status.suspend_time = None;
         }
         _ => {}

@@ -229,17 +229,16 @@ impl Check<'_> {
                 "cpu" => (thousandths(quantity), cpu, "m"),
                 "memory" => (mebibytes(quantity), memory, "Mi"),
                 "ephemeral-storage" => (mebibytes(quantity), storage, "Mi"),
-                _ => match self.constitution.cluster.max_extended_resources.get(name) {
-                    // Whole devices only.
-                    Some(most) => {
-                        let whole = thousandths(quantity).filter(|it| it % 1000 == 0);
-                        (whole.map(|it| it / 1000), *most, "")
-                    }
-                    None => {
+                _ => {
+                    let listed = &self.constitution.cluster.max_extended_resources;
+                    let Some(most) = listed.get(name) else {
                         self.fail(&path, "must be listed in `cluster.maxExtendedResources`");
                         continue;
-                    }
-                },
+                    };
+                    // Whole devices only.
+                    let whole = thousandths(quantity).filter(|it| it % 1000 == 0);
+                    (whole.map(|it| it / 1000), *most, "")
+                }
             };
             let amount = amount.and_then(|it| u64::try_from(it).ok());
             let Some(amount) = amount.filter(|it| (1..=u64::from(most)).contains(it)) else {

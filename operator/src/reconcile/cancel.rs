@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_hive_core::record::{Body, Record, StopEvent};
-use futures_util::TryStreamExt as _;
+use futures_util::StreamExt as _;
 use kube::Api;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
@@ -15,7 +15,7 @@ use super::{Context, ReconcileError};
 use crate::api::SupervisedTask;
 
 /// How often what was missed is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 /// Open intents of one sweep; the next one goes on.
 const MAX_OPEN: usize = 100_000;
 /// Tasks of one page.
@@ -26,20 +26,22 @@ pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: Cancellatio
     use kube::runtime::WatchStreamExt as _;
     let api: Api<PartialObjectMeta<SupervisedTask>> = Api::all(context.client.clone());
     let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
-    let work = events.try_for_each(|event| async {
-        if let Event::Delete(task) = event {
-            let uid = task.metadata.uid.unwrap_or_default();
-            if let Err(error) = context.cancel(&uid).await {
-                tracing::warn!(uid, %error, "not cancelled yet; the sweep will");
+    let work = events.for_each(|event| async {
+        match event {
+            Ok(Event::Delete(task)) => {
+                let uid = task.metadata.uid.unwrap_or_default();
+                if let Err(error) = context.cancel(&uid).await {
+                    tracing::warn!(uid, %error, "not cancelled yet; the sweep will");
+                }
             }
+            Ok(_) => {}
+            // It goes on by itself; what was missed meanwhile is swept up.
+            Err(error) => tracing::warn!(%error, "deleted tasks cannot be watched"),
         }
-        Ok(())
     });
     tokio::select! {
         () = shutdown.cancelled() => {}
-        ended = work => if let Err(error) = ended {
-            tracing::error!(%error, "the watch for deleted tasks ended; the sweep goes on");
-        },
+        () = work => {}
     }
 }
 
@@ -63,10 +65,10 @@ impl Context {
         if records.iter().any(Record::is_terminal) {
             return Ok(());
         }
-        let intents = records
+        let mut intents = records
             .iter()
             .filter(|record| matches!(record.body, Body::Intent { .. }));
-        if let Some(last) = intents.last() {
+        if let Some(last) = intents.next_back() {
             self.close(last, StopEvent::Cancel).await?;
             tracing::info!(uid, "the task is gone: cancelled");
         }

@@ -3,9 +3,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use axiom_hive_client::ledger::ClientError;
 use axiom_hive_core::constitution::Constitution as Core;
 use axiom_hive_core::record::{Body, Label, Payload, Record, Salt};
 use axiom_hive_core::supervisor::{Entry, Prepared};
+use axiom_hive_core::wire::ErrorCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -20,11 +22,11 @@ use crate::api::task::LedgerPointer;
 use crate::plan::resolve::Version;
 
 /// A constitution that is in force is looked at again after so long, whatever happens.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// One look at a constitution.
 pub(super) async fn reconcile(
-    object: Arc<Constitution>,
+    object: Constitution,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let name = object.metadata.name.clone().unwrap_or_default();
@@ -157,9 +159,22 @@ impl Context {
             }),
             payloads: vec![payload],
         };
-        let appended = self.ledger.append(&entry, self.ledger_deadline()).await?;
-        let pointer = self.pointer(&appended.proven);
-        Ok((appended.proven.verified.record, pointer))
+        let proven = match self.ledger.append(&entry, self.ledger_deadline()).await {
+            // The version was used before, with other content: that record says which.
+            Err(ClientError::Refused {
+                code: ErrorCode::ConstitutionChanged,
+                ..
+            }) => {
+                let (name, version) = (&constitution.meta.name, &constitution.meta.version);
+                let deadline = self.ledger_deadline();
+                let first = self.ledger.constitution(name, version, deadline).await?;
+                let must = || format!("the ledger must hold constitution {name} {version}");
+                first.ok_or_else(|| ReconcileError::Unexpected(must()))?
+            }
+            appended => appended?.proven,
+        };
+        let pointer = self.pointer(&proven);
+        Ok((proven.verified.record, pointer))
     }
 }
 

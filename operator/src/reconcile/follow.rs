@@ -4,9 +4,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::StreamExt as _;
+use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::readiness::{Part, Readiness};
@@ -20,7 +21,7 @@ pub async fn follow(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
-    let api: Api<Constitution> = Api::all(client);
+    let api: Api<DeserializeGuard<Constitution>> = Api::all(client);
     let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
     let mut events = events.take_until(shutdown.cancelled_owned()).boxed();
     while let Some(event) = events.next().await {
@@ -28,9 +29,20 @@ pub async fn follow(
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => learn(&mut known, &object),
+            Ok(Event::Apply(object) | Event::InitApply(object)) => match object.0 {
+                Ok(object) => learn(&mut known, &object),
+                // What cannot be read is in force nowhere.
+                Err(invalid) => {
+                    tracing::error!(
+                        error = invalid.error,
+                        name = invalid.metadata.name,
+                        "the object cannot be read"
+                    );
+                    known.remove_object(invalid.metadata.name.as_deref().unwrap_or_default());
+                }
+            },
             Ok(Event::Delete(object)) => {
-                known.remove_object(object.metadata.name.as_deref().unwrap_or_default())
+                known.remove_object(object.meta().name.as_deref().unwrap_or_default());
             }
             Ok(Event::InitDone) => readiness.set(Part::Constitutions),
             Ok(Event::Init) => {}

@@ -13,7 +13,9 @@ mod constitution;
 mod context;
 mod dispatch;
 mod error;
+mod finish;
 mod follow;
+mod intend;
 mod namespace;
 mod records;
 mod task;
@@ -24,7 +26,10 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +48,7 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The longest pause after an error.
 const MAX_PAUSE_SECONDS: u64 = 30;
 /// Upper bound of one reconcile: every await inside has its own, shorter one.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs both controllers, the watch for deleted tasks and the sweep, until `shutdown`.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
@@ -65,19 +70,33 @@ async fn tasks(context: Arc<Context>, shutdown: CancellationToken) {
         Some(((), again))
     });
     let controller = Controller::new(
-        Api::<SupervisedTask>::all(client.clone()),
+        Api::<DeserializeGuard<SupervisedTask>>::all(client.clone()),
         watcher::Config::default(),
-    )
-    .owns(Api::<Pod>::all(client), runners)
-    .reconcile_all_on(triggers)
-    .with_config(
-        Config::default()
-            .concurrency(CONCURRENCY)
-            .debounce(DEBOUNCE),
-    )
-    .graceful_shutdown_on(shutdown.cancelled_owned());
+    );
+    let known = controller.store();
+    let policies = Api::<PartialObjectMeta<NetworkPolicy>>::all(client.clone());
+    let controller = controller
+        .owns(Api::<Pod>::all(client), runners)
+        // Whatever opens or closes runner pods concerns every task of its namespace that has not ended.
+        .watches(policies, watcher::Config::default(), move |policy| {
+            let namespace = policy.metadata.namespace;
+            let concerns = |task: &DeserializeGuard<SupervisedTask>| {
+                task.meta().namespace == namespace && !has_ended(task)
+            };
+            let tasks = known.state().into_iter().filter(|task| concerns(task));
+            tasks
+                .map(|task| ObjectRef::from_obj(&*task))
+                .collect::<Vec<_>>()
+        })
+        .reconcile_all_on(triggers)
+        .with_config(
+            Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(DEBOUNCE),
+        )
+        .graceful_shutdown_on(shutdown.cancelled_owned());
     let run = controller.run(
-        |task, context| bounded(task::reconcile(task, context)),
+        |task, context| bounded(guarded(task, context, task::reconcile)),
         on_error,
         context,
     );
@@ -90,16 +109,48 @@ async fn tasks(context: Arc<Context>, shutdown: CancellationToken) {
 }
 
 async fn constitutions(context: Arc<Context>, shutdown: CancellationToken) {
-    let api = Api::<Constitution>::all(context.client.clone());
+    let api = Api::<DeserializeGuard<Constitution>>::all(context.client.clone());
     let controller = Controller::new(api, watcher::Config::default())
         .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown.cancelled_owned());
     let run = controller.run(
-        |object, context| bounded(constitution::reconcile(object, context)),
+        |object, context| bounded(guarded(object, context, constitution::reconcile)),
         on_error,
         context,
     );
     run.for_each(|_| async {}).await;
+}
+
+fn has_ended(task: &DeserializeGuard<SupervisedTask>) -> bool {
+    let status = task.0.as_ref().ok().and_then(|task| task.status.as_ref());
+    status.is_some_and(|status| status.outcome.is_some())
+}
+
+/// An object that cannot be read (it is older than a rule, or newer than this build) is left alone, and
+/// keeps no other from being looked at.
+async fn guarded<K, F>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+    reconcile: impl FnOnce(K, Arc<Context>) -> F,
+) -> Result<Action, ReconcileError>
+where
+    K: Clone,
+    F: Future<Output = Result<Action, ReconcileError>>,
+{
+    match &object.0 {
+        Ok(object) => reconcile(object.clone(), context).await,
+        Err(invalid) => {
+            let metadata = &invalid.metadata;
+            tracing::error!(
+                namespace = metadata.namespace,
+                name = metadata.name,
+                uid = metadata.uid,
+                error = invalid.error,
+                "the object cannot be read"
+            );
+            Ok(Action::await_change())
+        }
+    }
 }
 
 fn bounded(
@@ -110,6 +161,10 @@ fn bounded(
 }
 
 /// The same thing again, later each time.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the controller passes values"
+)]
 fn on_error<K: Resource<DynamicType = ()>>(
     object: Arc<K>,
     error: &ReconcileError,

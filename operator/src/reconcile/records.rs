@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axiom_hive_client::ledger::Proven;
 use axiom_hive_core::constitution::Constitution;
-use axiom_hive_core::digest::Digest;
+use axiom_hive_core::digest::{Digest, to_hex};
 use axiom_hive_core::interceptor::HashKey;
 use axiom_hive_core::record::{Body, Observed, ObservedIntent, Record, Salts, StopEvent, TaskRef};
 use axiom_hive_core::supervisor::{
@@ -155,7 +155,7 @@ impl Context {
         LedgerPointer {
             origin: self.settings.runner.ledger.origin(),
             index: i64::try_from(proven.verified.index).unwrap_or(i64::MAX),
-            leaf_hash: hash.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+            leaf_hash: to_hex(&hash.0),
         }
     }
 }

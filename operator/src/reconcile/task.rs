@@ -4,36 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_hive_client::ledger::Proven;
-use axiom_hive_core::record::{Body, Record, TaskRef};
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use axiom_hive_core::record::{Body, Record};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::controller::Action;
 
 use super::dispatch::{Dispatched, Ready, pinned, uid_of};
-use super::records::Intention;
 use super::write::write_status;
 use super::{Context, ReconcileError};
 use crate::api::SupervisedTask;
 use crate::api::condition::{ConditionReason, ConditionType, find};
-use crate::api::names::{ANSWER_KEY, TASK_UID_LABEL, answer_secret_name};
-use crate::api::task::{PodRef, SupervisedTaskStatus};
+use crate::api::names::TASK_UID_LABEL;
+use crate::api::task::SupervisedTaskStatus;
 use crate::plan::decide::{Obstacle, SILENCE, Seen, Step, Waiting, decide};
 use crate::plan::pods::PodSeen;
-use crate::plan::status::{Answer, At, Ended, MAX_STATUS_ANSWER_BYTES, advanced, ended, waiting};
+use crate::plan::status::{At, advanced, waiting};
 
 /// Steps of one look; a task that needs more is looked at again.
 const MAX_STEPS: usize = 12;
 /// Upper bound of the pods of one task.
 const MAX_PODS: u32 = 1100;
+/// How soon a ledger that did not answer is asked again; a question itself waits for a while.
+const LEDGER_PAUSE: SignedDuration = SignedDuration::from_secs(2);
 /// A pod gets at least so long: 10 s are kept for recording.
 const LEAST_DEADLINE_SECONDS: i64 = 15;
 
 /// One look at a task.
 pub(super) async fn reconcile(
-    task: Arc<SupervisedTask>,
+    task: SupervisedTask,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     if task.metadata.deletion_timestamp.is_some() {
@@ -44,10 +44,14 @@ pub(super) async fn reconcile(
         return expire(&task, &status, &context).await;
     }
     let uid = uid_of(&task);
-    let looked = Look::new((*task).clone(), status, &context)
-        .await?
-        .steps()
-        .await;
+    let mut look = Look::new(task, status, &context).await?;
+    let looked = match look.steps().await {
+        Err(ReconcileError::Ledger(error)) if error.is_passing() => {
+            tracing::warn!(uid, %error, "the ledger does not answer");
+            look.wait(&without_ledger()).await
+        }
+        looked => looked,
+    };
     match looked {
         Err(error) if error.is_conflict() => Ok(Action::requeue(Duration::from_millis(200))),
         Ok(action) => {
@@ -55,6 +59,17 @@ pub(super) async fn reconcile(
             Ok(action)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The same words at every look, so that looking writes nothing.
+fn without_ledger() -> Waiting {
+    Waiting {
+        reason: ConditionReason::LedgerUnavailable,
+        message: "the ledger must answer; without it nothing is started and nothing ends"
+            .to_owned(),
+        is_stalled: false,
+        look_again: LEDGER_PAUSE,
     }
 }
 
@@ -85,15 +100,15 @@ async fn expire(
 }
 
 /// Everything that is known while one look lasts.
-struct Look<'c> {
-    context: &'c Context,
-    task: SupervisedTask,
-    status: SupervisedTaskStatus,
-    uid: String,
-    pods: Vec<Pod>,
-    records: Option<Vec<Proven>>,
+pub(super) struct Look<'c> {
+    pub(super) context: &'c Context,
+    pub(super) task: SupervisedTask,
+    pub(super) status: SupervisedTaskStatus,
+    pub(super) uid: String,
+    pub(super) pods: Vec<Pod>,
+    pub(super) records: Option<Vec<Proven>>,
     /// Why the task ends, where this look ends it.
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 impl<'c> Look<'c> {
@@ -124,15 +139,15 @@ impl<'c> Look<'c> {
         Ok(look)
     }
 
-    fn pod_api(&self) -> Api<Pod> {
+    pub(super) fn pod_api(&self) -> Api<Pod> {
         Api::namespaced(self.context.client.clone(), &self.namespace())
     }
 
-    fn namespace(&self) -> String {
+    pub(super) fn namespace(&self) -> String {
         self.task.metadata.namespace.clone().unwrap_or_default()
     }
 
-    async fn steps(mut self) -> Result<Action, ReconcileError> {
+    async fn steps(&mut self) -> Result<Action, ReconcileError> {
         for _ in 0..MAX_STEPS {
             let (step, ready) = self.next().await?;
             tracing::debug!(uid = self.uid, ?step, "step");
@@ -206,7 +221,7 @@ impl<'c> Look<'c> {
     }
 
     /// When the first pod was created.
-    fn started(&self) -> Option<Timestamp> {
+    pub(super) fn started(&self) -> Option<Timestamp> {
         let pods = self
             .pods
             .iter()
@@ -215,7 +230,19 @@ impl<'c> Look<'c> {
             .start_time
             .as_ref()
             .map(|time| time.0)
+            .or_else(|| self.first_intent())
             .or_else(|| pods.min())
+    }
+
+    /// When the first intent was made, as far as the ledger was asked: the pod itself may be gone.
+    fn first_intent(&self) -> Option<Timestamp> {
+        let records = self.records.iter().flatten();
+        let mut intents = records.filter_map(|it| match &it.verified.record.body {
+            Body::Intent { observed, .. } => Some(observed.at_unix_ms),
+            _ => None,
+        });
+        let at = i64::try_from(intents.next()?).ok()?;
+        Timestamp::from_millisecond(at).ok()
     }
 
     /// When all attempts together must have ended. Time suspended does not count.
@@ -230,7 +257,7 @@ impl<'c> Look<'c> {
         self.started()?.checked_add(all).ok()
     }
 
-    fn at(&self) -> At {
+    pub(super) fn at(&self) -> At {
         At {
             now: Timestamp::now(),
             generation: self.task.metadata.generation,
@@ -275,15 +302,9 @@ impl<'c> Look<'c> {
                 stop,
                 message,
             } => {
-                let all = self.context.records(&self.uid).await?;
-                let records = all.iter().map(|it| &it.verified.record);
-                let intents = records.filter(
-                    |it| matches!(&it.body, Body::Intent { task, .. } if task.attempt <= attempt),
-                );
-                if let Some(intent) = intents.last() {
-                    self.context.close(intent, stop).await?;
-                    self.message = Some(message);
-                }
+                let intent = self.intent_to_close(attempt, ready).await?;
+                self.context.close(&intent, stop).await?;
+                self.message = Some(message);
                 self.records = Some(self.context.records(&self.uid).await?);
                 Ok(None)
             }
@@ -347,121 +368,6 @@ impl<'c> Look<'c> {
         self.wait(&why).await.map(Some)
     }
 
-    async fn intend(
-        &mut self,
-        attempt: u32,
-        pod_uid: &str,
-        ready: Option<Ready>,
-    ) -> Result<Option<Action>, ReconcileError> {
-        let Some(ready) = ready else {
-            return Err(ReconcileError::Unexpected(
-                "an intent needs a constitution".to_owned(),
-            ));
-        };
-        let entry = self.context.intent(Intention {
-            spec: &ready.validated.task,
-            prepared: &ready.prepared,
-            task: TaskRef {
-                uid: self.uid.clone(),
-                attempt,
-            },
-            pod_uid: Some(pod_uid),
-        })?;
-        let deadline = self.context.ledger_deadline();
-        let appended = self.context.ledger.append(&entry, deadline).await?;
-        let is_this_pod = matches!(&appended.proven.verified.record.body, Body::Intent { observed, .. } if observed.pod_uid.as_deref() == Some(pod_uid));
-        if is_this_pod {
-            self.context.remember_intended(&self.uid, pod_uid);
-        } else {
-            let message = "the intent of this attempt names another pod";
-            let status = advanced(
-                &self.status,
-                (attempt + 1, false),
-                message,
-                self.started(),
-                self.at(),
-            );
-            self.write(status).await?;
-        }
-        Ok(None)
-    }
-
-    async fn finish(&mut self) -> Result<Action, ReconcileError> {
-        let all = self.records.take().unwrap_or_default();
-        let Some(proven) = all.iter().find(|it| it.verified.record.is_terminal()) else {
-            return Err(ReconcileError::Unexpected(
-                "a terminal record is expected".to_owned(),
-            ));
-        };
-        let record = &proven.verified.record;
-        let answer = match self.context.answer(record, &self.uid).await? {
-            Some(text) if text.len() > MAX_STATUS_ANSWER_BYTES => {
-                Some(Answer::Secret(self.keep(text).await?))
-            }
-            text => text.map(Answer::Text),
-        };
-        let attempt = record.outcome().map(|outcome| outcome.task.attempt);
-        let pods = self.pods.iter().filter_map(PodSeen::of);
-        let of_attempt = pods.clone().find(|pod| Some(pod.attempt) == attempt);
-        let end = Ended {
-            record,
-            ledger: self.context.pointer(proven),
-            answer,
-            pod: of_attempt.map(|pod| PodRef {
-                name: pod.name,
-                uid: pod.uid,
-            }),
-            started: self.started(),
-            message: self.message.take(),
-        };
-        let running: Vec<PodSeen> = pods.filter(PodSeen::is_active).collect();
-        let status = ended(&self.status, end, self.at());
-        let status = status.ok_or_else(|| {
-            ReconcileError::Unexpected("a terminal record is expected".to_owned())
-        })?;
-        tracing::info!(uid = self.uid, outcome = ?status.outcome, index = proven.verified.index, "ended");
-        let ttl = self.task.spec.ttl_seconds_after_finished;
-        self.write(status).await?;
-        for pod in running {
-            // A supervisor that has just recorded ends by itself within its grace time.
-            if pod.phase != crate::plan::pods::PodPhase::Running {
-                delete(&self.pod_api(), &pod.name, &pod.uid).await?;
-            }
-        }
-        Ok(ttl.map_or_else(Action::await_change, |ttl| {
-            Action::requeue(Duration::from_secs(u64::try_from(ttl).unwrap_or(0)))
-        }))
-    }
-
-    /// A long answer goes into a Secret of the task's namespace, which goes with the task.
-    async fn keep(&self, text: String) -> Result<String, ReconcileError> {
-        let name = answer_secret_name(&self.uid);
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(self.namespace()),
-                owner_references: Some(vec![OwnerReference {
-                    api_version: "axiomhive.io/v1alpha1".to_owned(),
-                    kind: "SupervisedTask".to_owned(),
-                    name: self.task.metadata.name.clone().unwrap_or_default(),
-                    uid: self.uid.clone(),
-                    controller: Some(true),
-                    block_owner_deletion: Some(false),
-                }]),
-                ..ObjectMeta::default()
-            },
-            immutable: Some(true),
-            string_data: Some([(ANSWER_KEY.to_owned(), text)].into()),
-            ..Secret::default()
-        };
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &self.namespace());
-        match api.create(&PostParams::default(), &secret).await {
-            // Immutable and made for this UID by nobody else: the guard keeps the name for us.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(name),
-            created => created.map(|_| name).map_err(ReconcileError::from),
-        }
-    }
-
     /// Says why, unless it is soon or said already.
     async fn wait(&mut self, why: &Waiting) -> Result<Action, ReconcileError> {
         let look_again = Duration::from_secs(u64::try_from(why.look_again.as_secs()).unwrap_or(60));
@@ -494,7 +400,10 @@ impl<'c> Look<'c> {
     }
 
     /// One write, which fails when somebody else wrote in between.
-    async fn write(&mut self, status: SupervisedTaskStatus) -> Result<(), ReconcileError> {
+    pub(super) async fn write(
+        &mut self,
+        status: SupervisedTaskStatus,
+    ) -> Result<(), ReconcileError> {
         let api: Api<SupervisedTask> =
             Api::namespaced(self.context.client.clone(), &self.namespace());
         self.task = write_status(&api, &self.task, &self.status, &status).await?;
@@ -515,7 +424,7 @@ fn unsigned(number: Option<i32>) -> u32 {
 }
 
 /// Deletes this very object; one that is gone or another of its name is left alone.
-async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), ReconcileError>
+pub(super) async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), ReconcileError>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {

@@ -57,3 +57,11 @@ pub enum ClientError {
     #[error("the ledger must prove {0}")]
     Other(&'static str),
 }
+
+impl ClientError {
+    /// Whether it may go away by itself: nobody answered in time.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Deadline(_))
+    }
+}

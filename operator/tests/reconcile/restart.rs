@@ -1,0 +1,194 @@
+//! Operators that end at each step, that are two, that come late: exactly one terminal record, always.
+
+use axiom_hive_operator::api::task::Outcome;
+use kube::ResourceExt as _;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn an_operator_that_dies_at_each_step_changes_nothing() {
+    let Some(mut world) = World::new("steps").await else {
+        return;
+    };
+    // With a pod whose intent is not in the ledger.
+    world.ledger.halt().await;
+    world.ledger.resume_estranged().await;
+    let task = world.task("hello", json!({})).await;
+    let pod = world.pod(&task, 0).await;
+    world.kill().await;
+    assert!(world.history(&task).await.is_empty());
+    world.ledger.halt().await;
+    world.ledger.resume().await;
+    // Before it saw a task at all.
+    let unseen = world.task("unseen", json!({})).await;
+    world.operate();
+    world.intended(&unseen, 0).await;
+    // With an intent; the pod's end is seen by nobody.
+    let same = world.intended(&task, 0).await;
+    assert_eq!(same.uid(), pod.uid());
+    world.kill().await;
+    world.exits(&same, 137).await;
+    world.operate();
+    // With a second pod.
+    let pod = world.pod(&task, 1).await;
+    world.kill().await;
+    world.operate();
+    let same = world.intended(&task, 1).await;
+    assert_eq!(same.uid(), pod.uid());
+    // With a terminal record, and a status that does not say so.
+    world.kill().await;
+    assert_eq!(world.run(&same).await, 0);
+    world.operate();
+    let status = world.ended(&task).await.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Answered));
+    assert_eq!((status.attempt, status.retries), (Some(1), Some(1)));
+    assert_eq!(world.history(&task).await, ["intent", "intent", "answered"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_ended_before_its_intent_leaves_no_task_without_an_end() {
+    let Some(mut world) = World::new("unrecorded").await else {
+        return;
+    };
+    world.ledger.halt().await;
+    world.ledger.resume_estranged().await;
+    let task = world.task("hello", json!({"retryLimit": 0})).await;
+    let pod = world.pod(&task, 0).await;
+    world.exits(&pod, 137).await;
+    world.ledger.halt().await;
+    world.ledger.resume().await;
+    let status = world.ended(&task).await.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Failed));
+    assert_eq!(world.history(&task).await, ["intent", "failed"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_starts_writes_nothing_about_what_is_over() {
+    let Some(mut world) = World::new("idle").await else {
+        return;
+    };
+    let task = world.task("hello", json!({})).await;
+    let pod = world.intended(&task, 0).await;
+    world.run(&pod).await;
+    let before = world.ended(&task).await;
+    let constitution = world
+        .constitutions()
+        .get(&world.constitution)
+        .await
+        .unwrap();
+    world.halt().await;
+    world.operate();
+    // It has looked at everything when it has ended another task.
+    let other = world.task("other", json!({})).await;
+    let pod = world.intended(&other, 0).await;
+    world.run(&pod).await;
+    world.ended(&other).await;
+    let after = world.tasks().get("hello").await.unwrap();
+    assert_eq!(after.resource_version(), before.resource_version());
+    let now = world
+        .constitutions()
+        .get(&world.constitution)
+        .await
+        .unwrap();
+    assert_eq!(now.resource_version(), constitution.resource_version());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn two_operators_at_once_are_as_one() {
+    let Some(mut world) = World::new("two").await else {
+        return;
+    };
+    world.operate();
+    let mut tasks = Vec::new();
+    for number in 0..5 {
+        tasks.push(world.task(&format!("task-{number}"), json!({})).await);
+    }
+    for task in &tasks {
+        let pod = world.intended(task, 0).await;
+        world.exits(&pod, 137).await;
+    }
+    for task in &tasks {
+        let pod = world.intended(task, 1).await;
+        assert_eq!(world.run(&pod).await, 0);
+    }
+    for task in &tasks {
+        let status = world.ended(task).await.status.unwrap();
+        assert_eq!(
+            (status.outcome, status.retries),
+            (Some(Outcome::Answered), Some(1))
+        );
+        assert_eq!(world.history(task).await, ["intent", "intent", "answered"]);
+    }
+    let pods = world.all_pods().await;
+    assert_eq!(pods.len(), 10);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_deleted_is_cancelled() {
+    let Some(mut world) = World::new("cancelled").await else {
+        return;
+    };
+    let task = world.task("hello", json!({})).await;
+    let pod = world.intended(&task, 0).await;
+    let late = world.supervisor(&pod).await;
+    world
+        .tasks()
+        .delete("hello", &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .until("a cancelled task", async || {
+            (world.history(&task).await == ["intent", "cancelled"]).then_some(())
+        })
+        .await;
+    assert_ne!(late.run().await, 0);
+    assert_eq!(world.history(&task).await, ["intent", "cancelled"]);
+    // Deleted while nobody watches: swept at start.
+    let task = world.task("missed", json!({})).await;
+    world.intended(&task, 0).await;
+    world.kill().await;
+    world
+        .tasks()
+        .delete("missed", &DeleteParams::default())
+        .await
+        .unwrap();
+    world.operate();
+    world
+        .until("a task that is swept up", async || {
+            (world.history(&task).await == ["intent", "cancelled"]).then_some(())
+        })
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_the_ledger_is_down_nothing_is_answered_and_nothing_is_lost() {
+    let Some(mut world) = World::new("down").await else {
+        return;
+    };
+    let running = world.task("running", json!({})).await;
+    let pod = world.intended(&running, 0).await;
+    assert_eq!(world.supervise(&pod).await, 0);
+    world.ledger.halt().await;
+    world.exits(&pod, 0).await;
+    let new = world.task("new", json!({})).await;
+    for task in [&running, &new] {
+        let waiting = world.because(task, "LedgerUnavailable").await;
+        assert_eq!(waiting.status.unwrap().outcome, None);
+    }
+    assert_eq!(world.all_pods().await.len(), 1);
+    world.ledger.resume().await;
+    let status = world.ended(&running).await.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Answered));
+    let pod = world.intended(&new, 0).await;
+    world.run(&pod).await;
+    let status = world.ended(&new).await.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Answered));
+    world.end().await;
+}
