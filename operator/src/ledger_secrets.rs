@@ -148,13 +148,12 @@ impl LedgerSecrets {
             let key = key.map_err(|error| LedgerSecretsError::Key(error.to_string()))?;
             return Ok(key.verifying_key().to_string());
         }
-        let origin = match &self.origin {
-            Some(origin) => origin.clone(),
-            None => {
-                let mut number = [0; 8];
-                getrandom::fill(&mut number)?;
-                format!("axiom-hive.local/{:016x}", u64::from_be_bytes(number))
-            }
+        let origin = if let Some(origin) = &self.origin {
+            origin.clone()
+        } else {
+            let mut number = [0; 8];
+            getrandom::fill(&mut number)?;
+            format!("axiom-hive.local/{:016x}", u64::from_be_bytes(number))
         };
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed)?;

@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 /// How long the webhook may take to know the constitution.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(60);
+const REFUSAL_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the good task may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
 
