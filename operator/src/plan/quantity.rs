@@ -27,7 +27,7 @@ pub fn thousandths(quantity: &IntOrString) -> Option<u128> {
     let factor = match unit {
         "" => 1,
         // A thousandth of a thousandth is no resource of Kubernetes.
-        "m" => return (value % KILO == 0).then_some(value / KILO),
+        "m" => return value.is_multiple_of(KILO).then_some(value / KILO),
         "k" => KILO,
         "M" => KILO.pow(2),
         "G" => KILO.pow(3),

@@ -111,6 +111,11 @@ impl Check<'_> {
             let message = format!("must have at most {most} bytes, not {length}");
             self.fail("spec.prompt", &message);
         }
+        if !self.constitution.ledger.keep_prompt {
+            // The supervisor gets an inline prompt with the intent, and an intent keeps what it brings.
+            let message = "must come by `promptFrom` where `ledger.keepPrompt` is false";
+            self.fail("spec.prompt", message);
+        }
         if task.prompt.trim().is_empty() {
             self.violations
                 .push(violation("spec.prompt", "must not be blank"));
@@ -229,17 +234,16 @@ impl Check<'_> {
                 "cpu" => (thousandths(quantity), cpu, "m"),
                 "memory" => (mebibytes(quantity), memory, "Mi"),
                 "ephemeral-storage" => (mebibytes(quantity), storage, "Mi"),
-                _ => match self.constitution.cluster.max_extended_resources.get(name) {
-                    // Whole devices only.
-                    Some(most) => {
-                        let whole = thousandths(quantity).filter(|it| it % 1000 == 0);
-                        (whole.map(|it| it / 1000), *most, "")
-                    }
-                    None => {
+                _ => {
+                    let listed = &self.constitution.cluster.max_extended_resources;
+                    let Some(most) = listed.get(name) else {
                         self.fail(&path, "must be listed in `cluster.maxExtendedResources`");
                         continue;
-                    }
-                },
+                    };
+                    // Whole devices only.
+                    let whole = thousandths(quantity).filter(|it| it % 1000 == 0);
+                    (whole.map(|it| it / 1000), *most, "")
+                }
             };
             let amount = amount.and_then(|it| u64::try_from(it).ok());
             let Some(amount) = amount.filter(|it| (1..=u64::from(most)).contains(it)) else {

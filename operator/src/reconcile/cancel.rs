@@ -15,7 +15,7 @@ use super::{Context, ReconcileError};
 use crate::api::SupervisedTask;
 
 /// How often what was missed is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 /// Open intents of one sweep; the next one goes on.
 const MAX_OPEN: usize = 100_000;
 /// Tasks of one page.
@@ -63,10 +63,10 @@ impl Context {
         if records.iter().any(Record::is_terminal) {
             return Ok(());
         }
-        let intents = records
+        let mut intents = records
             .iter()
             .filter(|record| matches!(record.body, Body::Intent { .. }));
-        if let Some(last) = intents.last() {
+        if let Some(last) = intents.next_back() {
             self.close(last, StopEvent::Cancel).await?;
             tracing::info!(uid, "the task is gone: cancelled");
         }

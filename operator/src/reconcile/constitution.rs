@@ -20,7 +20,7 @@ use crate::api::task::LedgerPointer;
 use crate::plan::resolve::Version;
 
 /// A constitution that is in force is looked at again after so long, whatever happens.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// One look at a constitution.
 pub(super) async fn reconcile(

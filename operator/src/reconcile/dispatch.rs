@@ -61,11 +61,11 @@ pub(super) fn pinned(
         })
     });
     let from_records = || {
-        let intents = records?.iter().filter_map(|record| match &record.body {
+        let mut intents = records?.iter().filter_map(|record| match &record.body {
             Body::Intent { constitution, .. } => Some(constitution),
             _ => None,
         });
-        let last = intents.last()?;
+        let last = intents.next_back()?;
         Some(Pinned {
             digest: last.digest,
             version: Some(last.version.clone()),

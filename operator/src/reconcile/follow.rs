@@ -30,7 +30,7 @@ pub async fn follow(
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => learn(&mut known, &object),
             Ok(Event::Delete(object)) => {
-                known.remove_object(object.metadata.name.as_deref().unwrap_or_default())
+                known.remove_object(object.metadata.name.as_deref().unwrap_or_default());
             }
             Ok(Event::InitDone) => readiness.set(Part::Constitutions),
             Ok(Event::Init) => {}

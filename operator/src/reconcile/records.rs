@@ -155,7 +155,7 @@ impl Context {
         LedgerPointer {
             origin: self.settings.runner.ledger.origin(),
             index: i64::try_from(proven.verified.index).unwrap_or(i64::MAX),
-            leaf_hash: hash.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+            leaf_hash: hex(&hash.0),
         }
     }
 }
@@ -163,4 +163,13 @@ impl Context {
 /// Milliseconds since the Unix epoch; 0 before it.
 pub(super) fn unix_ms(time: Timestamp) -> u64 {
     u64::try_from(time.as_millisecond()).unwrap_or(0)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let nibble = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
+        text.extend([nibble(byte >> 4), nibble(byte & 15)]);
+    }
+    text
 }

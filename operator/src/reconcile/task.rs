@@ -277,10 +277,10 @@ impl<'c> Look<'c> {
             } => {
                 let all = self.context.records(&self.uid).await?;
                 let records = all.iter().map(|it| &it.verified.record);
-                let intents = records.filter(
+                let mut intents = records.filter(
                     |it| matches!(&it.body, Body::Intent { task, .. } if task.attempt <= attempt),
                 );
-                if let Some(intent) = intents.last() {
+                if let Some(intent) = intents.next_back() {
                     self.context.close(intent, stop).await?;
                     self.message = Some(message);
                 }
