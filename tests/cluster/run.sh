@@ -37,8 +37,8 @@ stage 'started' cluster up --size full
 stage 'pods, names, volumes, policies, a chart, webhooks and tokens tried' try api full ledger_tokens
 # On API servers of their own: under the guard other tests could not write our objects.
 # shellcheck disable=SC2086
-admission() { AXIOM_HIVE_CLUSTER=api cargo test $build --test api_server; }
-stage 'webhook, guard, charts and samples tried' admission
+operator() { AXIOM_HIVE_CLUSTER=api cargo test $build --test api_server --test reconcile; }
+stage 'webhook, guard, charts, samples and reconciliation tried' operator
 if [ "${1:-}" = ci ]; then
     stage 'faults tried' try faults
     # Ends the cluster, and compares the machine before and after.

@@ -111,6 +111,11 @@ impl Check<'_> {
             let message = format!("must have at most {most} bytes, not {length}");
             self.fail("spec.prompt", &message);
         }
+        if !self.constitution.ledger.keep_prompt {
+            // The supervisor gets an inline prompt with the intent, and an intent keeps what it brings.
+            let message = "must come by `promptFrom` where `ledger.keepPrompt` is false";
+            self.fail("spec.prompt", message);
+        }
         if task.prompt.trim().is_empty() {
             self.violations
                 .push(violation("spec.prompt", "must not be blank"));

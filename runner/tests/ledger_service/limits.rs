@@ -44,9 +44,14 @@ async fn bodies_in_flight_share_a_budget() {
     let limits = "request_bytes = 1048576\nbodies_in_flight_bytes = 1048576\nbody_seconds = 20";
     let served = Served::with(&settings(limits)).await;
     let (first, second) = (served.operator(), served.operator());
-    let stuck = stream::pending::<Result<&str, std::io::Error>>();
-    let held = first.post(reqwest::Body::wrap_stream(stuck));
-    let held = tokio::spawn(held.header("content-length", 1_048_576).send());
+    // The whole budget; while the other one has any of it, this is refused and sent again.
+    let held = tokio::spawn(async move {
+        loop {
+            let stuck = stream::pending::<Result<&str, std::io::Error>>();
+            let held = first.post(reqwest::Body::wrap_stream(stuck));
+            let _ = held.header("content-length", 1_048_576).send().await;
+        }
+    });
     crate::support::until(|| async {
         let result = second.append(vec![constitution()]).await;
         result.is_err_and(|refused| refused.code == ErrorCode::Unavailable)

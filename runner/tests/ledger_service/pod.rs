@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn new() -> Self {
-        Self::listing("").await
+        Self::under("").await
     }
 
     /// One whose constitution opens `address`, which is on loopback.
@@ -40,18 +40,20 @@ impl Cluster {
         Self::listing(&format!("cidr = \"127.0.0.1/32\"\nport = {port}")).await
     }
 
-    /// One whose constitution lists `target`, if any, under `[[egress.allow]]`.
+    /// One whose constitution lists `target` under `[[egress.allow]]`.
     pub(crate) async fn listing(target: &str) -> Self {
+        Self::under(&format!("[[egress.allow]]\n{target}\n")).await
+    }
+
+    /// One whose constitution has these sections.
+    pub(crate) async fn under(sections: &str) -> Self {
         let served = Served::with(&Served::kubernetes("")).await;
         served.api.issue("operator", OPERATOR, None, &[AUDIENCE]);
         let account = "system:serviceaccount:team:axh-runner";
         served.api.issue("pod", account, Some("pod-a"), &[AUDIENCE]);
         std::fs::write(served.dir.path().join("pod-token"), "pod\n").unwrap();
-        let policy = match target {
-            "" => POLICY.to_owned(),
-            target => format!("{POLICY}[[egress.allow]]\n{target}\n"),
-        };
-        let constitution = Constitution::parse("policy.toml", &policy).unwrap();
+        let constitution =
+            Constitution::parse("policy.toml", &format!("{POLICY}{sections}")).unwrap();
         let prepared = Prepared::new(constitution).unwrap();
         let operator = served.with_token("operator");
         let text = Payload {

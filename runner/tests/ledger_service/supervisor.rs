@@ -145,14 +145,7 @@ async fn a_failed_runtime_ends_the_attempt_and_not_the_task() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prompt_from_elsewhere_is_committed_to_by_the_pod_and_replays() {
     let cluster = Cluster::new().await;
-    let spec = TaskSpec {
-        prompt_from: Some(PromptSource {
-            kind: PromptSourceKind::Secret,
-            name: "prompts".to_owned(),
-            key: "axiomhive-prompt".to_owned(),
-        }),
-        ..echo("")
-    };
+    let spec = from_a_secret();
     let mut pod = cluster.begin(spec).await;
     pod.run().await.expect(7);
     let prompt = cluster.served.dir.path().join("prompt");
@@ -181,4 +174,36 @@ async fn a_prompt_from_elsewhere_is_committed_to_by_the_pod_and_replays() {
             .cloned()
     });
     assert_eq!(&decided.unwrap(), &end.outcome().unwrap().decided);
+}
+
+fn from_a_secret() -> TaskSpec {
+    TaskSpec {
+        prompt_from: Some(PromptSource {
+            kind: PromptSourceKind::Secret,
+            name: "prompts".to_owned(),
+            key: "axiomhive-prompt".to_owned(),
+        }),
+        ..echo("")
+    }
+}
+
+/// A prompt that must not be kept can only come from elsewhere: what the intent brings is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_is_not_kept_comes_from_elsewhere() {
+    let policy = "[ledger]\nkeep_prompt = false\n";
+    let cluster = Cluster::under(policy).await;
+    let mut pod = cluster.begin(from_a_secret()).await;
+    let prompt = cluster.served.dir.path().join("prompt");
+    std::fs::write(&prompt, "from a secret").unwrap();
+    pod.more = vec![format!("--prompt={}", prompt.display())];
+    pod.run().await.expect(0);
+    let records = cluster.records().await;
+    for record in &records {
+        assert_eq!(cluster.payload(record, &Label::PROMPT).await, None);
+    }
+
+    let cluster = Cluster::under(policy).await;
+    let ran = cluster.begin(echo("hello")).await.run().await;
+    ran.expect(7);
+    assert!(ran.log.contains("prompt must be kept"), "{}", ran.log);
 }

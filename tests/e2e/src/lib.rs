@@ -8,6 +8,7 @@
     reason = "this crate is a part of tests"
 )]
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -337,14 +338,11 @@ impl Tasks {
                     ..LogParams::default()
                 };
                 let log = api.logs(&name, &parameters).await.unwrap_or_default();
-                text += &format!(
-                    "--- {name}: {:?}\n{log}\n",
-                    pod.status.map(|it| (
-                        it.phase,
-                        it.container_statuses,
-                        it.init_container_statuses
-                    ))
-                );
+                let seen = pod.status.map(|it| {
+                    let inits = it.init_container_statuses;
+                    (it.phase, it.container_statuses, inits)
+                });
+                let _ = writeln!(text, "--- {name}: {seen:?}\n{log}");
             }
         }
         text
