@@ -8,6 +8,7 @@
 //! | [`ledger_secrets`] | the ledger's key and certificate |
 //! | [`plan`] | pure: the objects to build, what to do next, what a status says |
 //! | [`reconcile`] | observe, plan, apply, status |
+//! | [`telemetry`] | metrics |
 
 pub mod admission;
 pub mod api;
@@ -16,3 +17,4 @@ pub mod ledger_secrets;
 mod own_secret;
 pub mod plan;
 pub mod reconcile;
+pub mod telemetry;

@@ -15,8 +15,9 @@ use axiom_hive_operator::ledger_secrets::{LedgerSecrets, Trust};
 use axiom_hive_operator::plan::pod::{LedgerEndpoint, RunnerSettings};
 use axiom_hive_operator::plan::resolve::Constitutions;
 use axiom_hive_operator::reconcile::{Context, Settings, follow, run};
+use axiom_hive_operator::telemetry::metrics::{CONTENT_TYPE, Metrics};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 use clap::Parser;
 use k8s_openapi::api::core::v1::Service;
@@ -120,7 +121,12 @@ async fn operate(args: Args) -> Result<(), String> {
     let listener = TcpListener::bind(args.http)
         .await
         .map_err(|error| text(&error))?;
-    tokio::spawn(health(listener, readiness.clone(), shutdown.clone()));
+    let metrics = Arc::new(Metrics::default());
+    let (health, stop) = (
+        Health(readiness.clone(), Arc::clone(&metrics)),
+        shutdown.clone(),
+    );
+    tokio::spawn(health.serve(listener, stop));
     tokio::spawn(follow(
         client.clone(),
         Arc::clone(&constitutions),
@@ -138,7 +144,7 @@ async fn operate(args: Args) -> Result<(), String> {
         readiness,
     };
     let admission = tokio::spawn(serve(webhook, shutdown.clone()));
-    let led = lead(&args, client, constitutions, &shutdown).await;
+    let led = lead(&args, client, constitutions, metrics, &shutdown).await;
     // A replica that lost its lease starts afresh: nothing of what it knew is trusted.
     shutdown.cancel();
     let served = admission.await.map_err(|error| text(&error))?;
@@ -150,6 +156,7 @@ async fn lead(
     args: &Args,
     client: Client,
     constitutions: Arc<RwLock<Constitutions>>,
+    metrics: Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<(), String> {
     let secrets = || {
@@ -195,6 +202,7 @@ async fn lead(
         credential: Credential::Token(args.ledger_token.clone()),
     };
     let settings = Settings {
+        namespace: args.namespace.clone(),
         runner: RunnerSettings {
             image: args.runner_image.clone(),
             ledger,
@@ -210,7 +218,9 @@ async fn lead(
         settings,
         constitutions,
         build,
+        Arc::clone(&metrics),
     ));
+    metrics.leading.set(1);
     let stop = shutdown.child_token();
     let work = tokio::spawn(run(context, stop.clone()));
     tokio::select! {
@@ -237,23 +247,31 @@ fn certificates(args: &Args) -> Certificates {
     }
 }
 
-async fn health(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) {
-    let ready = move || async move {
-        let missing = readiness.missing();
-        if missing.is_empty() {
-            (StatusCode::OK, "ok".to_owned())
-        } else {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("missing: {}", missing.join(", ")),
-            )
+/// `/livez`, `/readyz` and `/metrics`.
+struct Health(Readiness, Arc<Metrics>);
+
+impl Health {
+    async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let Self(readiness, metrics) = self;
+        let ready = move || async move {
+            let missing = readiness.missing();
+            if missing.is_empty() {
+                (StatusCode::OK, "ok".to_owned())
+            } else {
+                let missing = format!("missing: {}", missing.join(", "));
+                (StatusCode::SERVICE_UNAVAILABLE, missing)
+            }
+        };
+        let metrics =
+            move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.text()) };
+        let router = Router::new()
+            .route("/livez", get(|| async { "ok" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics));
+        let serving = axum::serve(listener, router);
+        let serving = serving.with_graceful_shutdown(shutdown.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "health");
         }
-    };
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "health");
     }
 }

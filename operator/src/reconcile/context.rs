@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::plan::pod::RunnerSettings;
 use crate::plan::resolve::Constitutions;
+use crate::telemetry::metrics::Metrics;
 
 /// How long the ledger may take to answer one question.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ const MAX_REMEMBERED: usize = 20_000;
 
 /// What the operator's own configuration says.
 pub struct Settings {
+    /// The release's namespace.
+    pub namespace: String,
     /// Of runner pods.
     pub runner: RunnerSettings,
     /// The guard: the names of the `ValidatingAdmissionPolicyBinding`s without which no pod is started.
@@ -49,6 +52,8 @@ pub struct Context {
     pub constitutions: Arc<RwLock<Constitutions>>,
     /// This build, for records.
     pub build: BuildRef,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Tasks are looked at again: a constitution came into force, or the guard changed.
     pub look_again: Arc<Notify>,
     guard_is_there: AtomicBool,
@@ -73,6 +78,7 @@ impl Context {
         settings: Settings,
         constitutions: Arc<RwLock<Constitutions>>,
         build: BuildRef,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             client,
@@ -81,6 +87,7 @@ impl Context {
             settings,
             constitutions,
             build,
+            metrics,
             look_again: Arc::new(Notify::new()),
             memory: Mutex::default(),
         }

@@ -53,6 +53,12 @@ impl Look<'_> {
         tracing::info!(uid = self.uid, outcome = ?status.outcome, index = proven.verified.index, "ended");
         let ttl = self.task.spec.ttl_seconds_after_finished;
         self.write(status).await?;
+        let applied = self.task.metadata.creation_timestamp.as_ref();
+        let after = applied.map(|at| self.at().now.duration_since(at.0));
+        let after = after.and_then(|after| Duration::try_from(after).ok());
+        self.context
+            .metrics
+            .ended(record, after.unwrap_or_default());
         for pod in running {
             // A supervisor that has just recorded ends by itself within its grace time.
             if pod.phase != PodPhase::Running {

@@ -8,6 +8,7 @@
 //!
 //! Nothing here needs a leader for correctness: an object has one name, a record one slot.
 
+mod anchor;
 mod cancel;
 mod constitution;
 mod context;
@@ -22,9 +23,9 @@ mod task;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -57,6 +58,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         tasks(Arc::clone(&context), shutdown.clone()),
         cancel::watch_deletions(Arc::clone(&context), shutdown.clone()),
         cancel::sweep(Arc::clone(&context), shutdown.clone()),
+        anchor::keep(Arc::clone(&context), shutdown.clone()),
         context::watch_guard(Arc::clone(&context), shutdown),
     );
 }
@@ -96,7 +98,10 @@ async fn tasks(context: Arc<Context>, shutdown: CancellationToken) {
         )
         .graceful_shutdown_on(shutdown.cancelled_owned());
     let run = controller.run(
-        |task, context| bounded(guarded(task, context, task::reconcile)),
+        |task, context| {
+            let work = guarded(task, Arc::clone(&context), task::reconcile);
+            bounded("supervisedtask", context, work)
+        },
         on_error,
         context,
     );
@@ -114,7 +119,10 @@ async fn constitutions(context: Arc<Context>, shutdown: CancellationToken) {
         .with_config(Config::default().concurrency(1).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown.cancelled_owned());
     let run = controller.run(
-        |object, context| bounded(guarded(object, context, constitution::reconcile)),
+        |object, context| {
+            let work = guarded(object, Arc::clone(&context), constitution::reconcile);
+            bounded("constitution", context, work)
+        },
         on_error,
         context,
     );
@@ -153,11 +161,20 @@ where
     }
 }
 
-fn bounded(
+/// Within its time, and counted.
+async fn bounded(
+    controller: &'static str,
+    context: Arc<Context>,
     work: impl Future<Output = Result<Action, ReconcileError>>,
-) -> impl Future<Output = Result<Action, ReconcileError>> {
-    tokio::time::timeout(RECONCILE_TIMEOUT, work)
-        .map(|ended| ended.unwrap_or(Err(ReconcileError::Timeout(RECONCILE_TIMEOUT.as_secs()))))
+) -> Result<Action, ReconcileError> {
+    let began = Instant::now();
+    context.metrics.look(controller);
+    let timely = tokio::time::timeout(RECONCILE_TIMEOUT, work).await;
+    let ended = timely.unwrap_or(Err(ReconcileError::Timeout(RECONCILE_TIMEOUT.as_secs())));
+    context
+        .metrics
+        .looked(controller, ended.is_ok(), began.elapsed());
+    ended
 }
 
 /// The same thing again, later each time.

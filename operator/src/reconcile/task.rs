@@ -290,6 +290,7 @@ impl<'c> Look<'c> {
                     self.at(),
                 );
                 self.write(status).await?;
+                self.context.metrics.advanced(is_retry);
                 Ok(None)
             }
             Step::DeletePod { name, uid } => {

@@ -7,6 +7,8 @@
 //! runtime. The operator has the rights that the chart gives it, and no others.
 #![allow(clippy::unwrap_used)]
 
+mod anchor;
+mod count;
 mod failures;
 mod kubelet;
 mod ledger;

@@ -10,6 +10,7 @@ use axiom_hive_operator::api::{Constitution, SupervisedTask, crd};
 use axiom_hive_operator::plan::pod::RunnerSettings;
 use axiom_hive_operator::plan::resolve::Constitutions;
 use axiom_hive_operator::reconcile::{Context, Settings, run};
+use axiom_hive_operator::telemetry::metrics::Metrics;
 use axiom_hive_testcluster::{Namespace, Size, TestCluster, client_from, eventually};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -35,11 +36,14 @@ static ONE: Mutex<()> = Mutex::const_new(());
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 
 pub(crate) struct World {
+    pub(crate) cluster: &'static TestCluster,
     pub(crate) client: Client,
     pub(crate) ledger: LedgerService,
     pub(crate) namespace: Namespace<'static>,
     /// The constitution of this test.
     pub(crate) constitution: String,
+    /// Of all operators of this test together.
+    pub(crate) metrics: Arc<Metrics>,
     operators: Vec<Running>,
     operators_client: Client,
     _one: MutexGuard<'static, ()>,
@@ -73,10 +77,12 @@ impl World {
         let kubeconfig = cluster.kubeconfig_for_service_account(RELEASE, OPERATOR);
         let namespace = cluster.namespace(prefix).await.unwrap();
         Some(Self {
+            cluster,
             client: cluster.client().await.unwrap(),
             ledger: LedgerService::start(cluster).await,
             constitution: namespace.name().to_owned(),
             namespace,
+            metrics: Arc::default(),
             operators: Vec::new(),
             operators_client: client_from(kubeconfig.await.unwrap()).await.unwrap(),
             _one: one,
@@ -91,6 +97,7 @@ impl World {
     /// Starts an operator that wants this guard.
     pub(crate) fn operate_with(&mut self, guard: Vec<String>) {
         let settings = Settings {
+            namespace: RELEASE.to_owned(),
             runner: RunnerSettings {
                 image: "registry.example.com/axiom-hive/runner@sha256:00".to_owned(),
                 ledger: self.ledger.endpoint(),
@@ -104,6 +111,7 @@ impl World {
             settings,
             Arc::new(RwLock::new(Constitutions::default())),
             build_ref().unwrap(),
+            Arc::clone(&self.metrics),
         );
         let shutdown = CancellationToken::new();
         let work = tokio::spawn(run(Arc::new(context), shutdown.clone()));

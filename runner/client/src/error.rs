@@ -64,4 +64,13 @@ impl ClientError {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Deadline(_))
     }
+
+    /// Whether the ledger is not, or no longer, the one that was known: it shows another history, or none.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        matches!(
+            self,
+            Self::Forked { .. } | Self::Other(_) | Self::Checkpoint(_)
+        )
+    }
 }

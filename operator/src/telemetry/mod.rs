@@ -1,0 +1,3 @@
+//! What the operator shows of itself.
+
+pub mod metrics;
