@@ -1,7 +1,9 @@
 //! What stands in for a kubelet: it runs the supervisor of a pod and patches the pod's status.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axiom_hive_client::build_ref;
@@ -87,9 +89,14 @@ impl World {
 
     /// Patches the status of a pod.
     pub(crate) async fn status(&self, pod: &Pod, status: Value) {
+        self.try_status(pod, status).await.unwrap();
+    }
+
+    async fn try_status(&self, pod: &Pod, status: Value) -> Result<(), kube::Error> {
         let patch = Patch::Merge(json!({"metadata": {"uid": pod.uid()}, "status": status}));
         let (pods, name, parameters) = (self.pods(), pod.name_any(), PatchParams::default());
-        pods.patch_status(&name, &parameters, &patch).await.unwrap();
+        let patched = pods.patch_status(&name, &parameters, &patch).await;
+        patched.map(drop)
     }
 }
 
@@ -138,6 +145,66 @@ impl Supervisor {
                 failure.exit.code()
             }
         }
+    }
+}
+
+/// A kubelet for every pod of a namespace, for as long as it is let: what it has begun goes on without it.
+#[derive(Default)]
+pub(crate) struct Kubelet {
+    /// By pod: its exit code, once it has one.
+    begun: BTreeMap<String, Arc<OnceLock<u8>>>,
+    reported: BTreeSet<String>,
+}
+
+impl Kubelet {
+    /// Runs the supervisors of all pods and reports how they end, for ever. One pod of four is killed, half
+    /// of those after their supervisor has ended.
+    pub(crate) async fn play(&mut self, world: &World) {
+        loop {
+            for pod in world.all_pods().await {
+                self.look_at(world, &pod).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn look_at(&mut self, world: &World, pod: &Pod) {
+        let uid = pod.uid().unwrap();
+        if self.reported.contains(&uid) {
+            return;
+        }
+        let number = self.begun.len();
+        let (is_killed, begins) = (number % 4 == 0, number % 8 != 0);
+        let Some(exit_code) = self.begun.get(&uid) else {
+            let exit_code = Arc::new(OnceLock::new());
+            if begins {
+                let (supervisor, ended) = (world.supervisor(pod).await, Arc::clone(&exit_code));
+                tokio::spawn(async move {
+                    let code = supervisor.run().await;
+                    ended.set(if is_killed { 137 } else { code }).unwrap();
+                });
+            } else {
+                exit_code.set(137).unwrap();
+            }
+            self.begun.insert(uid, exit_code);
+            return;
+        };
+        let Some(exit_code) = exit_code.get() else {
+            return;
+        };
+        let exit_code = *exit_code;
+        let phase = if exit_code == 0 {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
+        let state = json!({"terminated": {"exitCode": exit_code}});
+        let container = json!({"name": "supervisor", "image": "image", "imageID": "", "ready": false,
+            "restartCount": 0, "state": state});
+        let status = json!({"phase": phase, "containerStatuses": [container]});
+        // The pod may be gone.
+        drop(world.try_status(pod, status).await);
+        self.reported.insert(uid);
     }
 }
 

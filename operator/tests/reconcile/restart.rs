@@ -1,10 +1,13 @@
 //! Operators that end at each step, that are two, that come late: exactly one terminal record, always.
 
+use std::time::Duration;
+
 use axiom_hive_operator::api::task::Outcome;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use serde_json::json;
 
+use crate::kubelet::Kubelet;
 use crate::world::World;
 
 #[tokio::test]
@@ -45,6 +48,61 @@ async fn an_operator_that_dies_at_each_step_changes_nothing() {
     assert_eq!(status.outcome, Some(Outcome::Answered));
     assert_eq!((status.attempt, status.retries), (Some(1), Some(1)));
     assert_eq!(world.history(&task).await, ["intent", "intent", "answered"]);
+    world.end().await;
+}
+
+fn budget(name: &str, default: u32) -> u32 {
+    let set = std::env::var(format!("AXIOM_HIVE_BUDGET_{}", name.to_uppercase()));
+    let set = set.ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(default)
+}
+
+#[tokio::test]
+async fn operators_that_die_again_and_again_leave_one_end_for_each_task() {
+    let kills = budget("operator_kills", 20);
+    let Some(mut world) = World::new("kills").await else {
+        return;
+    };
+    let (mut kubelet, mut tasks) = (Kubelet::default(), Vec::new());
+    for kill in 0..kills {
+        let name = format!("task-{kill}");
+        tasks.push(world.task(&name, json!({"retryLimit": 3})).await);
+        // Each time somewhere else: 0.02 to 0.62 s after its start.
+        let life = Duration::from_millis(u64::from(20 + kill * 53 % 600));
+        let played = tokio::time::timeout(life, kubelet.play(&world)).await;
+        played.unwrap_err();
+        world.kill().await;
+        world.operate();
+    }
+    let ended = async {
+        for task in &tasks {
+            world.ended(task).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = kubelet.play(&world) => {}
+    }
+    let mut dead_before = 0;
+    for task in &tasks {
+        let task = world.tasks().get(&task.name_any()).await.unwrap();
+        let status = task.status.clone().unwrap();
+        let history = world.history(&task).await;
+        let intents = history.iter().filter(|kind| **kind == "intent").count();
+        assert_eq!(status.outcome, Some(Outcome::Answered), "{history:?}");
+        assert_eq!(
+            (history.len(), history.last()),
+            (intents + 1, Some(&"answered"))
+        );
+        assert_eq!(
+            status.answer.as_deref(),
+            Some("What is the capital of France?")
+        );
+        let retries = usize::try_from(status.retries.unwrap_or(0)).unwrap();
+        assert!(intents <= retries + 1, "{history:?} {status:?}");
+        dead_before += retries;
+    }
+    eprintln!("{kills} operators killed, {dead_before} attempts tried again");
     world.end().await;
 }
 
