@@ -14,7 +14,7 @@ use axiom_hive_operator::leader::Candidate;
 use axiom_hive_operator::ledger_secrets::{LedgerSecrets, Trust};
 use axiom_hive_operator::plan::pod::{LedgerEndpoint, RunnerSettings};
 use axiom_hive_operator::plan::resolve::Constitutions;
-use axiom_hive_operator::reconcile::{Context, Settings, follow, run};
+use axiom_hive_operator::reconcile::{Context, MAX_NAMESPACES, Settings, follow, run};
 use axiom_hive_operator::telemetry::metrics::{CONTENT_TYPE, Metrics};
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -47,6 +47,9 @@ struct Args {
     /// The release's namespace
     #[arg(long)]
     namespace: String,
+    /// A namespace whose tasks are run; give it once for each. Default: all namespaces
+    #[arg(long = "watch-namespace")]
+    watch_namespaces: Vec<String>,
     /// The log level: error, warn, info, debug, or directives of tracing-subscriber
     #[arg(long, default_value = "info")]
     log_level: String,
@@ -107,6 +110,11 @@ fn main() -> ExitCode {
 
 async fn operate(args: Args) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
+    if args.watch_namespaces.len() > MAX_NAMESPACES {
+        return Err(format!(
+            "--watch-namespace must be given at most {MAX_NAMESPACES} times"
+        ));
+    }
     let client = Client::try_default().await.map_err(|error| text(&error))?;
     let shutdown = CancellationToken::new();
     let mut told = signal(SignalKind::terminate()).map_err(|error| text(&error))?;
@@ -203,6 +211,7 @@ async fn lead(
     };
     let settings = Settings {
         namespace: args.namespace.clone(),
+        namespaces: args.watch_namespaces.clone(),
         runner: RunnerSettings {
             image: args.runner_image.clone(),
             ledger,

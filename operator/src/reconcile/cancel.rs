@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axiom_hive_core::record::{Body, Record, StopEvent};
 use futures_util::StreamExt as _;
-use kube::Api;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +23,12 @@ const PAGE: u32 = 500;
 /// Cancels a task at the moment its object goes.
 pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: CancellationToken) {
     use kube::runtime::WatchStreamExt as _;
-    let api: Api<PartialObjectMeta<SupervisedTask>> = Api::all(context.client.clone());
-    let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
+    let apis = context.everywhere::<PartialObjectMeta<SupervisedTask>>();
+    let events = apis.into_iter().map(|api| {
+        let events = kube::runtime::watcher(api, watcher::Config::default());
+        events.default_backoff().boxed()
+    });
+    let events = futures_util::stream::select_all(events);
     let work = events.for_each(|event| async {
         match event {
             Ok(Event::Delete(task)) => {
@@ -101,18 +104,21 @@ impl Context {
         Ok(())
     }
 
-    /// The UIDs of all tasks that are there.
+    /// The UIDs of all tasks that are there. One in a namespace that was taken off the list is not: nobody
+    /// runs it any more.
     async fn living(&self) -> Result<BTreeSet<String>, ReconcileError> {
-        let api: Api<SupervisedTask> = Api::all(self.client.clone());
         let mut uids = BTreeSet::new();
-        let mut page = ListParams::default().limit(PAGE);
-        loop {
-            let list = api.list_metadata(&page).await?;
-            uids.extend(list.items.into_iter().filter_map(|task| task.metadata.uid));
-            match list.metadata.continue_.filter(|more| !more.is_empty()) {
-                Some(more) => page = page.continue_token(&more),
-                None => return Ok(uids),
+        for api in self.everywhere::<SupervisedTask>() {
+            let mut page = ListParams::default().limit(PAGE);
+            loop {
+                let list = api.list_metadata(&page).await?;
+                uids.extend(list.items.into_iter().filter_map(|task| task.metadata.uid));
+                match list.metadata.continue_.filter(|more| !more.is_empty()) {
+                    Some(more) => page = page.continue_token(&more),
+                    None => break,
+                }
             }
         }
+        Ok(uids)
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn reconcile(
     };
     let in_force = new.in_force.as_ref().map(|it| it.version.clone());
     context.change(|all| all.set_object(&name, object.spec.namespaces.clone(), in_force));
-    context.look_again.notify_one();
+    context.look_again.send_replace(());
     if new != old {
         let api: Api<Constitution> = Api::all(context.client.clone());
         write_status(&api, &object, &old, &new).await?;

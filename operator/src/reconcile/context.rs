@@ -9,9 +9,10 @@ use axiom_hive_client::ledger::LedgerClient;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::BuildRef;
 use axiom_hive_core::supervisor::Prepared;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
-use kube::{Api, Client};
-use tokio::sync::Notify;
+use kube::{Api, Client, Resource};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +29,15 @@ const MAX_PREPARED: usize = 64;
 /// Upper bound of every map that is keyed by tasks; beyond it the map begins anew, which costs a question.
 const MAX_REMEMBERED: usize = 20_000;
 
+/// Upper bound of the namespaces that an operator is held to: each is watched by itself.
+pub const MAX_NAMESPACES: usize = 100;
+
 /// What the operator's own configuration says.
 pub struct Settings {
     /// The release's namespace.
     pub namespace: String,
+    /// The namespaces whose tasks are run, at most [`MAX_NAMESPACES`]; empty: all of them.
+    pub namespaces: Vec<String>,
     /// Of runner pods.
     pub runner: RunnerSettings,
     /// The guard: the names of the `ValidatingAdmissionPolicyBinding`s without which no pod is started.
@@ -55,7 +61,7 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Tasks are looked at again: a constitution came into force, or the guard changed.
-    pub look_again: Arc<Notify>,
+    pub look_again: watch::Sender<()>,
     guard_is_there: AtomicBool,
     memory: Mutex<Memory>,
 }
@@ -88,7 +94,7 @@ impl Context {
             constitutions,
             build,
             metrics,
-            look_again: Arc::new(Notify::new()),
+            look_again: watch::Sender::new(()),
             memory: Mutex::default(),
         }
     }
@@ -103,6 +109,21 @@ impl Context {
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         self.guard_is_there.load(Ordering::Relaxed)
+    }
+
+    /// Where objects of a kind are looked for: the listed namespaces, or everywhere at once.
+    pub(super) fn everywhere<K>(&self) -> Vec<Api<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let client = || self.client.clone();
+        match self.settings.namespaces.as_slice() {
+            [] => vec![Api::all(client())],
+            listed => {
+                let apis = listed.iter().map(|name| Api::namespaced(client(), name));
+                apis.collect()
+            }
+        }
     }
 
     pub(super) fn prepared(&self, digest: &Digest) -> Option<Arc<Prepared>> {
@@ -179,7 +200,7 @@ pub(super) async fn watch_guard(context: Arc<Context>, shutdown: CancellationTok
                 let is_there = missing.is_none();
                 if context.guard_is_there.swap(is_there, Ordering::Relaxed) != is_there {
                     tracing::info!(missing, "guard policies");
-                    context.look_again.notify_one();
+                    context.look_again.send_replace(());
                 }
             }
             Err(error) => tracing::warn!(%error, "the guard could not be looked for"),

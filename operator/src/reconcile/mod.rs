@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -35,14 +36,14 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use tokio_util::sync::CancellationToken;
 
-pub use context::{Context, Settings};
+pub use context::{Context, MAX_NAMESPACES, Settings};
 pub use error::ReconcileError;
 pub use follow::follow;
 
 use crate::api::names::{ROLE_LABEL, RUNNER};
 use crate::api::{Constitution, SupervisedTask};
 
-/// How many objects are worked on at the same time.
+/// How many objects are worked on at the same time, in all namespaces together; at least one in each.
 const CONCURRENCY: u16 = 16;
 /// Changes that come close together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -63,54 +64,76 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     );
 }
 
+/// One controller for each place that is watched.
 async fn tasks(context: Arc<Context>, shutdown: CancellationToken) {
-    let client = context.client.clone();
-    let runners = watcher::Config::default().labels(&format!("{ROLE_LABEL}={RUNNER}"));
-    let again = Arc::clone(&context.look_again);
-    let triggers = futures_util::stream::unfold(again, |again| async move {
-        again.notified().await;
-        Some(((), again))
+    let apis = context.everywhere().into_iter();
+    let (policies, pods) = (context.everywhere(), context.everywhere());
+    let places = apis.zip(policies).zip(pods);
+    let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
+    let concurrency = (CONCURRENCY / count).max(1);
+    let all = places.map(|((tasks, policies), pods)| {
+        let watched = Watched {
+            tasks,
+            policies,
+            pods,
+        };
+        watched.control(Arc::clone(&context), concurrency, shutdown.clone())
     });
-    let controller = Controller::new(
-        Api::<DeserializeGuard<SupervisedTask>>::all(client.clone()),
-        watcher::Config::default(),
-    );
-    let known = controller.store();
-    let policies = Api::<PartialObjectMeta<NetworkPolicy>>::all(client.clone());
-    let controller = controller
-        .owns(Api::<Pod>::all(client), runners)
-        // Whatever opens or closes runner pods concerns every task of its namespace that has not ended.
-        .watches(policies, watcher::Config::default(), move |policy| {
-            let namespace = policy.metadata.namespace;
-            let concerns = |task: &DeserializeGuard<SupervisedTask>| {
-                task.meta().namespace == namespace && !has_ended(task)
-            };
-            let tasks = known.state().into_iter().filter(|task| concerns(task));
-            tasks
-                .map(|task| ObjectRef::from_obj(&*task))
-                .collect::<Vec<_>>()
+    join_all(all).await;
+}
+
+/// Tasks, and what concerns them.
+struct Watched {
+    tasks: Api<DeserializeGuard<SupervisedTask>>,
+    policies: Api<PartialObjectMeta<NetworkPolicy>>,
+    pods: Api<Pod>,
+}
+
+impl Watched {
+    async fn control(self, context: Arc<Context>, concurrency: u16, shutdown: CancellationToken) {
+        let triggers =
+            futures_util::stream::unfold(context.look_again.subscribe(), |mut again| async {
+                again.changed().await.ok()?;
+                Some(((), again))
+            });
+        let runners = watcher::Config::default().labels(&format!("{ROLE_LABEL}={RUNNER}"));
+        let controller = Controller::new(self.tasks, watcher::Config::default());
+        let known = controller.store();
+        let controller = controller
+            .owns(self.pods, runners)
+            // Whatever opens or closes runner pods concerns every task of its namespace that has not ended.
+            .watches(self.policies, watcher::Config::default(), move |policy| {
+                let namespace = policy.metadata.namespace;
+                let concerns = |task: &DeserializeGuard<SupervisedTask>| {
+                    task.meta().namespace == namespace && !has_ended(task)
+                };
+                let tasks = known.state().into_iter().filter(|task| concerns(task));
+                tasks
+                    .map(|task| ObjectRef::from_obj(&*task))
+                    .collect::<Vec<_>>()
+            })
+            .reconcile_all_on(triggers)
+            .with_config(
+                Config::default()
+                    .concurrency(concurrency)
+                    .debounce(DEBOUNCE),
+            )
+            .graceful_shutdown_on(shutdown.cancelled_owned());
+        let run = controller.run(
+            |task, context| {
+                let work = guarded(task, Arc::clone(&context), task::reconcile);
+                bounded("supervisedtask", context, work)
+            },
+            on_error,
+            context,
+        );
+        run.for_each(|ended| async {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "controller");
+            }
         })
-        .reconcile_all_on(triggers)
-        .with_config(
-            Config::default()
-                .concurrency(CONCURRENCY)
-                .debounce(DEBOUNCE),
-        )
-        .graceful_shutdown_on(shutdown.cancelled_owned());
-    let run = controller.run(
-        |task, context| {
-            let work = guarded(task, Arc::clone(&context), task::reconcile);
-            bounded("supervisedtask", context, work)
-        },
-        on_error,
-        context,
-    );
-    run.for_each(|ended| async {
-        if let Err(error) = ended {
-            tracing::debug!(%error, "controller");
-        }
-    })
-    .await;
+        .await;
+    }
 }
 
 async fn constitutions(context: Arc<Context>, shutdown: CancellationToken) {

@@ -22,7 +22,7 @@ const DEFINITIONS: &str = "charts/axiom-hive-crds";
 const VARIANTS: [&[&str]; 5] = [
     &[],
     &["--set=webhook.certManager.enabled=true,webhook.certManager.issuer.name=ca"],
-    &["--set=images.pullSecrets={p},operator.priorityClassName=high"],
+    &["--set=namespaces={a,b},images.pullSecrets={p},operator.priorityClassName=high"],
     &[
         "--set=networkPolicies.apiServer.cidrs={10.0.0.0/8},networkPolicies.metricsNamespaceLabels.a=b",
     ],
@@ -73,7 +73,6 @@ async fn charts_are_clean_and_refuse_unknown_values() {
     }
     for wrong in [
         "operator.replicas=0",
-        "namespaces={a}",
         "ledger.storage.accessMode=ReadWriteMany",
         "webhook.certManager.enabled=true",
     ] {

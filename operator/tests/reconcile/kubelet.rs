@@ -174,7 +174,7 @@ impl Kubelet {
             return;
         }
         let number = self.begun.len();
-        let (is_killed, begins) = (number % 4 == 0, number % 8 != 0);
+        let (is_killed, begins) = (number.is_multiple_of(4), !number.is_multiple_of(8));
         let Some(exit_code) = self.begun.get(&uid) else {
             let exit_code = Arc::new(OnceLock::new());
             if begins {

@@ -1,14 +1,16 @@
 //! A task from its application to its end, and what its user sees.
 
+use axiom_hive_operator::api::SupervisedTask;
 use axiom_hive_operator::api::condition::ConditionType;
 use axiom_hive_operator::api::task::Outcome;
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::world::{World, condition, reason, uid};
+use crate::kubectl::Tool;
+use crate::world::{RELEASE, World, condition, reason, uid};
 
 #[tokio::test]
 async fn a_task_is_answered_by_the_pod_that_its_intent_names() {
@@ -234,5 +236,77 @@ async fn a_task_goes_when_its_time_is_over_and_its_record_stays() {
         })
         .await;
     assert_eq!(world.history(&task).await, ["intent", "answered"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_for_one_namespace_needs_no_rights_in_another() {
+    let Some(mut world) = World::bare("narrow").await else {
+        return;
+    };
+    let (user, own) = ("narrow", world.namespace.name().to_owned());
+    let admin = Tool::kubectl(world.cluster);
+    for arguments in [
+        &[
+            "clusterrolebinding",
+            user,
+            "--clusterrole=axiom-hive-operator",
+        ][..],
+        &[
+            "rolebinding",
+            user,
+            "--clusterrole=axiom-hive-operator-tasks",
+            "-n",
+            &own,
+        ],
+        &[
+            "rolebinding",
+            user,
+            "--role=axiom-hive-operator",
+            "-n",
+            RELEASE,
+        ],
+    ] {
+        let create = [&["create"], arguments, &["--user", user]].concat();
+        admin.run(&create).unwrap();
+    }
+    let other = world.cluster.namespace("other").await.unwrap();
+    let elsewhere: Api<SupervisedTask> = Api::namespaced(world.client.clone(), other.name());
+    world.operate_here(user).await;
+    world.constitute("1.0.0", json!({})).await;
+    let task = world.task("hello", json!({})).await;
+    let stranger = SupervisedTask::new("hello", task.spec.clone());
+    elsewhere
+        .create(&PostParams::default(), &stranger)
+        .await
+        .unwrap();
+    let pod = world.intended(&task, 0).await;
+    assert_eq!(world.run(&pod).await, 0);
+    assert_eq!(reason(&world.ended(&task).await), "Answered");
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), other.name());
+    assert!(
+        pods.list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    // Deleted ones are seen there too.
+    let gone = world.task("gone", json!({})).await;
+    world.intended(&gone, 0).await;
+    world
+        .tasks()
+        .delete("gone", &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .until("a cancelled task", async || {
+            (world.history(&gone).await == ["intent", "cancelled"]).then_some(())
+        })
+        .await;
+    elsewhere
+        .delete("hello", &DeleteParams::default())
+        .await
+        .unwrap();
     world.end().await;
 }

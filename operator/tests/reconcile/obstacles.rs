@@ -53,7 +53,7 @@ async fn without_the_guard_nothing_is_started() {
     let Some(mut world) = World::bare("unguarded").await else {
         return;
     };
-    world.operate_with(vec!["axiom-hive-guard-pods".to_owned()]);
+    world.operate_behind("axiom-hive-guard-pods");
     world.constitute("1.0.0", json!({})).await;
     world.in_force().await;
     let task = world.task("hello", json!({})).await;

@@ -91,13 +91,27 @@ impl World {
 
     /// Starts an operator, beside those that run.
     pub(crate) fn operate(&mut self) {
-        self.operate_with(Vec::new());
+        self.operate_with(self.operators_client.clone(), Vec::new(), Vec::new());
     }
 
     /// Starts an operator that wants this guard.
-    pub(crate) fn operate_with(&mut self, guard: Vec<String>) {
+    pub(crate) fn operate_behind(&mut self, guard: &str) {
+        let guard = vec![guard.to_owned()];
+        self.operate_with(self.operators_client.clone(), guard, Vec::new());
+    }
+
+    /// Starts an operator with the rights of `user`, for the namespace of this test and no other.
+    pub(crate) async fn operate_here(&mut self, user: &str) {
+        let kubeconfig = self.cluster.kubeconfig_for(user, None).unwrap();
+        let client = client_from(kubeconfig).await.unwrap();
+        let namespaces = vec![self.namespace.name().to_owned()];
+        self.operate_with(client, Vec::new(), namespaces);
+    }
+
+    fn operate_with(&mut self, client: Client, guard: Vec<String>, namespaces: Vec<String>) {
         let settings = Settings {
             namespace: RELEASE.to_owned(),
+            namespaces,
             runner: RunnerSettings {
                 image: "registry.example.com/axiom-hive/runner@sha256:00".to_owned(),
                 ledger: self.ledger.endpoint(),
@@ -106,7 +120,7 @@ impl World {
             salt_key: [5; 32],
         };
         let context = Context::new(
-            self.operators_client.clone(),
+            client,
             self.ledger.operators(),
             settings,
             Arc::new(RwLock::new(Constitutions::default())),
