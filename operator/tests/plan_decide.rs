@@ -170,12 +170,12 @@ fn what_ended_without_a_record_is_tried_again_within_the_limit() {
     ] {
         let step = decided(phase.clone(), |_| ());
         assert!(is_advance(&step, true), "{phase:?}: {step:?}");
-        let stop = match phase {
+        let cause = match phase {
             PodPhase::Ended { exit_code: 6 } => StopEvent::Containment,
             _ => StopEvent::Interrupted,
         };
         let step = decided(phase.clone(), |seen| seen.retries = 1);
-        assert!(is_close(&step, stop), "{phase:?}: {step:?}");
+        assert!(is_close(&step, cause), "{phase:?}: {step:?}");
         let step = decided(phase.clone(), |seen| seen.now = at(400));
         assert!(is_close(&step, StopEvent::Deadline), "{phase:?}: {step:?}");
     }
