@@ -53,7 +53,7 @@ struct Args {
     /// The log level: error, warn, info, debug, or directives of tracing-subscriber
     #[arg(long, default_value = "info")]
     log_level: String,
-    /// Where /livez, /readyz and /metrics are served
+    /// Where /livez and /readyz are served
     #[arg(long, default_value = "[::]:8080")]
     http: SocketAddr,
     /// Where the webhook is served

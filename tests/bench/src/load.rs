@@ -157,7 +157,8 @@ async fn load(
                 } else {
                     due = Instant::now();
                 }
-                let from = interval.map_or(due, |interval| due - interval);
+                let from =
+                    interval.map_or(due, |interval| due.checked_sub(interval).unwrap_or(due));
                 let number = numbers.fetch_add(1, Ordering::Relaxed);
                 let appended = handle.append(record(number), Vec::new()).await?;
                 latencies.push(from.elapsed().as_nanos() as u64);

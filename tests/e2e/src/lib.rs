@@ -20,7 +20,7 @@ use axiom_hive_operator::api::{Constitution, SupervisedTask};
 use axiom_hive_testcluster::{Namespace, Size, TestCluster, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ListParams, LogParams, PostParams};
+use kube::api::{ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -310,6 +310,13 @@ impl Tasks {
     pub async fn run(&self, name: &str, spec: Value) -> SupervisedTask {
         self.apply(name, spec).await.unwrap();
         self.end(name).await
+    }
+
+    /// Suspends a task, or lets it go on.
+    pub async fn suspend(&self, name: &str, is_suspended: bool) {
+        let patch = Patch::Merge(json!({"spec": {"suspend": is_suspended}}));
+        let patched = self.api.patch(name, &PatchParams::default(), &patch).await;
+        patched.unwrap();
     }
 
     /// What went on, for people.

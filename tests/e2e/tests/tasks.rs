@@ -4,6 +4,7 @@
 use axiom_hive_core::record::Body;
 use axiom_hive_e2e::Release;
 use axiom_hive_operator::api::task::Outcome;
+use axiom_hive_testcluster::eventually;
 use serde_json::{Value, json};
 
 fn open() -> Value {
@@ -179,7 +180,7 @@ async fn an_operator_that_dies_halfway_changes_nothing() {
         .apply("slow", python(release, program, "still here"))
         .await
         .unwrap();
-    axiom_hive_testcluster::eventually("a pod", 60, async || {
+    eventually("a pod", 60, async || {
         let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
             kube::Api::namespaced(release.client().await, namespace.name());
         let all = pods.list(&kube::api::ListParams::default()).await.ok()?;
@@ -197,4 +198,74 @@ async fn an_operator_that_dies_halfway_changes_nothing() {
         .filter(|record| record.record.is_terminal())
         .count();
     assert_eq!(terminal, 1);
+}
+
+#[tokio::test]
+async fn a_task_that_is_deleted_ends_as_cancelled_in_the_ledger() {
+    let Some(release) = Release::shared().await else {
+        return;
+    };
+    release.constitution(open()).await;
+    let namespace = release.namespace("deleted").await;
+    let tasks = release.tasks(&namespace).await;
+    let program = "import time; time.sleep(100)";
+    let task = tasks.apply("gone", python(release, program, "wait")).await;
+    let uid = task.unwrap().metadata.uid.unwrap();
+    eventually("an intent", 60, async || {
+        (!release.records(&uid).await.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
+    tasks
+        .api
+        .delete("gone", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    let end = eventually("the end in the ledger", 30, async || {
+        let records = release.records(&uid).await;
+        records.into_iter().find(|it| it.record.is_terminal())
+    });
+    let end = end.await.unwrap();
+    assert!(matches!(end.record.body, Body::Cancelled(_)), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_suspended_task_starts_anew_and_pays_nothing() {
+    let Some(release) = Release::shared().await else {
+        return;
+    };
+    release.constitution(open()).await;
+    let namespace = release.namespace("suspended").await;
+    let tasks = release.tasks(&namespace).await;
+    // Long the first time; whoever runs it again answers at once.
+    let program = "import sys, time; time.sleep(5); print(sys.stdin.read())";
+    let mut spec = python(release, program, "later");
+    spec["retryLimit"] = json!(0);
+    let uid = tasks
+        .apply("paused", spec)
+        .await
+        .unwrap()
+        .metadata
+        .uid
+        .unwrap();
+    eventually("an intent", 60, async || {
+        (!release.records(&uid).await.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
+    tasks.suspend("paused", true).await;
+    eventually("a task that says it is suspended", 60, async || {
+        let status = tasks.api.get("paused").await.ok()?.status?;
+        let found = status
+            .conditions
+            .iter()
+            .find(|it| it.type_ == "Succeeded")?;
+        (found.reason == "Suspended").then_some(())
+    })
+    .await
+    .unwrap();
+    tasks.suspend("paused", false).await;
+    let status = tasks.end("paused").await.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Answered), "{status:?}");
+    assert_eq!((status.attempt, status.retries), (Some(1), Some(0)));
 }
