@@ -10,5 +10,6 @@ pub mod quantity;
 pub mod reach;
 pub mod resolve;
 pub mod resources;
+pub mod settings;
 pub mod status;
 pub mod validate;

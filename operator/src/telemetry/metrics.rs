@@ -94,6 +94,17 @@ impl Default for Metrics {
         };
         metrics.register_controller();
         metrics.register_own();
+        // A counter that is there from the beginning: its first increase is seen.
+        for controller in ["supervisedtask", "constitution"] {
+            drop(
+                metrics
+                    .reconcile_errors
+                    .get_or_create(&ControllerLabels { controller }),
+            );
+        }
+        for next in ["retry", "again"] {
+            drop(metrics.attempts.get_or_create(&AttemptLabels { next }));
+        }
         metrics
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::kubectl::root;
 use crate::ledger::OPERATOR;
 use crate::world::{RELEASE, World};
 
@@ -64,6 +65,14 @@ async fn a_normal_task_costs_two_writes() {
         "controller_runtime_active_workers{controller=\"supervisedtask\"} ".to_owned(),
     ] {
         assert!(text.contains(&line), "{line}\n{text}");
+    }
+    let page = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let documented = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    for name in documented.filter_map(|line| line.split('`').next()) {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        if name.starts_with("axiom_hive_") || name.starts_with("controller_runtime_") {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name}\n{text}");
+        }
     }
     // No text, no name of a task or namespace.
     assert!(!text.contains("task-0") && !text.contains(world.namespace.name()));
