@@ -13,6 +13,7 @@ mod constitution;
 mod context;
 mod dispatch;
 mod error;
+mod finish;
 mod follow;
 mod namespace;
 mod records;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use axiom_hive_client::ledger::Proven;
 use axiom_hive_core::record::{Body, Record, TaskRef};
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::controller::Action;
 
 use super::dispatch::{Dispatched, Ready, pinned, uid_of};
@@ -18,11 +17,11 @@ use super::write::write_status;
 use super::{Context, ReconcileError};
 use crate::api::SupervisedTask;
 use crate::api::condition::{ConditionReason, ConditionType, find};
-use crate::api::names::{ANSWER_KEY, TASK_UID_LABEL, answer_secret_name};
-use crate::api::task::{PodRef, SupervisedTaskStatus};
+use crate::api::names::TASK_UID_LABEL;
+use crate::api::task::SupervisedTaskStatus;
 use crate::plan::decide::{Obstacle, SILENCE, Seen, Step, Waiting, decide};
 use crate::plan::pods::PodSeen;
-use crate::plan::status::{Answer, At, Ended, MAX_STATUS_ANSWER_BYTES, advanced, ended, waiting};
+use crate::plan::status::{At, advanced, waiting};
 
 /// Steps of one look; a task that needs more is looked at again.
 const MAX_STEPS: usize = 12;
@@ -85,15 +84,15 @@ async fn expire(
 }
 
 /// Everything that is known while one look lasts.
-struct Look<'c> {
-    context: &'c Context,
-    task: SupervisedTask,
-    status: SupervisedTaskStatus,
-    uid: String,
-    pods: Vec<Pod>,
-    records: Option<Vec<Proven>>,
+pub(super) struct Look<'c> {
+    pub(super) context: &'c Context,
+    pub(super) task: SupervisedTask,
+    pub(super) status: SupervisedTaskStatus,
+    pub(super) uid: String,
+    pub(super) pods: Vec<Pod>,
+    pub(super) records: Option<Vec<Proven>>,
     /// Why the task ends, where this look ends it.
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 impl<'c> Look<'c> {
@@ -124,11 +123,11 @@ impl<'c> Look<'c> {
         Ok(look)
     }
 
-    fn pod_api(&self) -> Api<Pod> {
+    pub(super) fn pod_api(&self) -> Api<Pod> {
         Api::namespaced(self.context.client.clone(), &self.namespace())
     }
 
-    fn namespace(&self) -> String {
+    pub(super) fn namespace(&self) -> String {
         self.task.metadata.namespace.clone().unwrap_or_default()
     }
 
@@ -206,7 +205,7 @@ impl<'c> Look<'c> {
     }
 
     /// When the first pod was created.
-    fn started(&self) -> Option<Timestamp> {
+    pub(super) fn started(&self) -> Option<Timestamp> {
         let pods = self
             .pods
             .iter()
@@ -230,7 +229,7 @@ impl<'c> Look<'c> {
         self.started()?.checked_add(all).ok()
     }
 
-    fn at(&self) -> At {
+    pub(super) fn at(&self) -> At {
         At {
             now: Timestamp::now(),
             generation: self.task.metadata.generation,
@@ -386,82 +385,6 @@ impl<'c> Look<'c> {
         Ok(None)
     }
 
-    async fn finish(&mut self) -> Result<Action, ReconcileError> {
-        let all = self.records.take().unwrap_or_default();
-        let Some(proven) = all.iter().find(|it| it.verified.record.is_terminal()) else {
-            return Err(ReconcileError::Unexpected(
-                "a terminal record is expected".to_owned(),
-            ));
-        };
-        let record = &proven.verified.record;
-        let answer = match self.context.answer(record, &self.uid).await? {
-            Some(text) if text.len() > MAX_STATUS_ANSWER_BYTES => {
-                Some(Answer::Secret(self.keep(text).await?))
-            }
-            text => text.map(Answer::Text),
-        };
-        let attempt = record.outcome().map(|outcome| outcome.task.attempt);
-        let pods = self.pods.iter().filter_map(PodSeen::of);
-        let of_attempt = pods.clone().find(|pod| Some(pod.attempt) == attempt);
-        let end = Ended {
-            record,
-            ledger: self.context.pointer(proven),
-            answer,
-            pod: of_attempt.map(|pod| PodRef {
-                name: pod.name,
-                uid: pod.uid,
-            }),
-            started: self.started(),
-            message: self.message.take(),
-        };
-        let running: Vec<PodSeen> = pods.filter(PodSeen::is_active).collect();
-        let status = ended(&self.status, end, self.at());
-        let status = status.ok_or_else(|| {
-            ReconcileError::Unexpected("a terminal record is expected".to_owned())
-        })?;
-        tracing::info!(uid = self.uid, outcome = ?status.outcome, index = proven.verified.index, "ended");
-        let ttl = self.task.spec.ttl_seconds_after_finished;
-        self.write(status).await?;
-        for pod in running {
-            // A supervisor that has just recorded ends by itself within its grace time.
-            if pod.phase != crate::plan::pods::PodPhase::Running {
-                delete(&self.pod_api(), &pod.name, &pod.uid).await?;
-            }
-        }
-        Ok(ttl.map_or_else(Action::await_change, |ttl| {
-            Action::requeue(Duration::from_secs(u64::try_from(ttl).unwrap_or(0)))
-        }))
-    }
-
-    /// A long answer goes into a Secret of the task's namespace, which goes with the task.
-    async fn keep(&self, text: String) -> Result<String, ReconcileError> {
-        let name = answer_secret_name(&self.uid);
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(self.namespace()),
-                owner_references: Some(vec![OwnerReference {
-                    api_version: "axiomhive.io/v1alpha1".to_owned(),
-                    kind: "SupervisedTask".to_owned(),
-                    name: self.task.metadata.name.clone().unwrap_or_default(),
-                    uid: self.uid.clone(),
-                    controller: Some(true),
-                    block_owner_deletion: Some(false),
-                }]),
-                ..ObjectMeta::default()
-            },
-            immutable: Some(true),
-            string_data: Some([(ANSWER_KEY.to_owned(), text)].into()),
-            ..Secret::default()
-        };
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &self.namespace());
-        match api.create(&PostParams::default(), &secret).await {
-            // Immutable and made for this UID by nobody else: the guard keeps the name for us.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(name),
-            created => created.map(|_| name).map_err(ReconcileError::from),
-        }
-    }
-
     /// Says why, unless it is soon or said already.
     async fn wait(&mut self, why: &Waiting) -> Result<Action, ReconcileError> {
         let look_again = Duration::from_secs(u64::try_from(why.look_again.as_secs()).unwrap_or(60));
@@ -494,7 +417,10 @@ impl<'c> Look<'c> {
     }
 
     /// One write, which fails when somebody else wrote in between.
-    async fn write(&mut self, status: SupervisedTaskStatus) -> Result<(), ReconcileError> {
+    pub(super) async fn write(
+        &mut self,
+        status: SupervisedTaskStatus,
+    ) -> Result<(), ReconcileError> {
         let api: Api<SupervisedTask> =
             Api::namespaced(self.context.client.clone(), &self.namespace());
         self.task = write_status(&api, &self.task, &self.status, &status).await?;
@@ -515,7 +441,7 @@ fn unsigned(number: Option<i32>) -> u32 {
 }
 
 /// Deletes this very object; one that is gone or another of its name is left alone.
-async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), ReconcileError>
+pub(super) async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), ReconcileError>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
