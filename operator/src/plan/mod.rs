@@ -1,6 +1,7 @@
 //! Pure: from what is there to what shall be there. Nothing here knows a client, a clock or a socket.
 
 pub mod decide;
+mod endpoint;
 pub mod image;
 pub mod isolation;
 pub mod network;
@@ -10,6 +11,5 @@ pub mod quantity;
 pub mod reach;
 pub mod resolve;
 pub mod resources;
-pub mod settings;
 pub mod status;
 pub mod validate;

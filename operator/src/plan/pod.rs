@@ -24,9 +24,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::network::{EGRESS_LABEL, egress_profile};
+use super::network::{EGRESS_LABEL, LedgerPods, egress_profile};
 use super::resources::Limits;
-pub use super::settings::{LedgerEndpoint, RunnerSettings};
 use crate::api::SupervisedTask;
 use crate::api::names::{
     ALLOWED_HOSTS_KEY, API_KEY_KEY, ATTEMPT_LABEL, COPIED_LABELS, ROLE_LABEL, RUNNER,
@@ -60,6 +59,32 @@ const GRACE_SECONDS: i64 = 10;
 const TOKEN_SECONDS: i64 = 600;
 const BIN_MIB: u64 = 64;
 const SOCKET_MIB: u64 = 1;
+
+/// What the operator's own configuration says about runner pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerSettings {
+    /// The runner image, with its digest.
+    pub image: String,
+    /// Where the ledger is.
+    pub ledger: LedgerEndpoint,
+}
+
+/// How a runner pod reaches the ledger, and how it knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEndpoint {
+    /// The name on its certificate.
+    pub host: String,
+    /// The address of its service: runners need no DNS for it.
+    pub address: String,
+    /// The port that answers nothing but a greeting, and that no policy opens.
+    pub canary_port: u16,
+    /// Its pods, for the policy.
+    pub pods: LedgerPods,
+    /// The authority of its certificate, as PEM.
+    pub ca: String,
+    /// Its public key (vkey).
+    pub vkey: String,
+}
 
 /// What one attempt is.
 #[derive(Debug, Clone, Copy)]

@@ -1,34 +1,9 @@
-//! What the operator's own configuration says, as far as plans look at it.
+//! Where the ledger is, from the service that it is behind.
 
 use k8s_openapi::api::core::v1::Service;
 
 use super::network::LedgerPods;
-
-/// What the operator's own configuration says about runner pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunnerSettings {
-    /// The runner image, with its digest.
-    pub image: String,
-    /// Where the ledger is.
-    pub ledger: LedgerEndpoint,
-}
-
-/// How a runner pod reaches the ledger, and how it knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerEndpoint {
-    /// The name on its certificate.
-    pub host: String,
-    /// The address of its service: runners need no DNS for it.
-    pub address: String,
-    /// The port that answers nothing but a greeting, and that no policy opens.
-    pub canary_port: u16,
-    /// Its pods, for the policy.
-    pub pods: LedgerPods,
-    /// The authority of its certificate, as PEM.
-    pub ca: String,
-    /// Its public key (vkey).
-    pub vkey: String,
-}
+use super::pod::LedgerEndpoint;
 
 impl LedgerEndpoint {
     /// Behind a service: what its spec says, and how the ledger is known. Says what must hold.
