@@ -1,5 +1,5 @@
 //! The definitions in `crds/` are those of the types, and keep the conventions that
-//! `operator/src/api/mod.rs` states: bounds and a description everywhere, integers with ranges, no
+//! `operator/api/src/lib.rs` states: bounds and a description everywhere, integers with ranges, no
 //! floats, no null.
 #![allow(clippy::unwrap_used)]
 

@@ -44,10 +44,13 @@ stage 'started' cluster up --size full
 stage 'pods, names, volumes, policies, a chart, webhooks and tokens tried' try api full ledger_tokens
 # On API servers of their own: under the guard other tests could not write our objects.
 # shellcheck disable=SC2086
-operator() { AXIOM_HIVE_CLUSTER=api cargo test $build --test api_server --test reconcile; }
-stage 'webhook, guard, charts, samples and reconciliation tried' operator
+operator() { AXIOM_HIVE_CLUSTER=api cargo test $build --test api_server --test reconcile --test cli_task; }
+stage 'webhook, guard, charts, samples, reconciliation and the command line tried' operator
 if [ "${1:-}" = ci ]; then
     stage 'images built' sh tests/cluster/images.sh --quick
+    # What users have on their own machine.
+    # shellcheck disable=SC2086
+    stage 'command line built' cargo build --quiet --profile test $build --bin axiom_hive_cli
     # The release as users install it: charts, images, tasks, receipts.
     stage 'tasks run to verified receipts' try tasks
     # Its guard would bind the tests that follow.

@@ -5,6 +5,7 @@ mod endpoint;
 pub mod image;
 pub mod isolation;
 pub mod network;
+pub mod notice;
 pub mod pod;
 pub mod pods;
 pub mod quantity;

@@ -14,6 +14,10 @@ use crate::api::task::{
 /// Upper bound of an answer that stands in the status, in bytes.
 pub const MAX_STATUS_ANSWER_BYTES: usize = 32 * 1024;
 
+/// Upper bound of a receipt that stands in the status, in bytes: the largest record as base64 (22 KiB), 64 hashes
+/// of a proof (3 KiB), and a checkpoint with the signatures of some 40 witnesses.
+pub const MAX_STATUS_RECEIPT_BYTES: usize = 32 * 1024;
+
 /// When and for which generation of the spec.
 #[derive(Debug, Clone, Copy)]
 pub struct At {
@@ -30,6 +34,8 @@ pub struct Ended<'a> {
     pub record: &'a Record,
     /// Where it is.
     pub ledger: LedgerPointer,
+    /// What proves that it is there, as a file.
+    pub receipt: String,
     /// The text that may be shown.
     pub answer: Option<Answer>,
     /// The pod of its attempt.
@@ -87,6 +93,7 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
             bytes: long(answer.removed.bytes),
         }),
         ledger: Some(end.ledger),
+        receipt: Some(end.receipt).filter(|receipt| receipt.len() <= MAX_STATUS_RECEIPT_BYTES),
         answer: None,
         answer_secret_ref: None,
         ..old.clone()

@@ -11,6 +11,7 @@ use axiom_hive_core::record::BuildRef;
 use axiom_hive_core::supervisor::Prepared;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,6 +21,8 @@ use crate::plan::pod::RunnerSettings;
 use crate::plan::resolve::Constitutions;
 use crate::telemetry::metrics::Metrics;
 
+/// Who an event is from.
+const REPORTER: &str = "axiom-hive-operator";
 /// How long the ledger may take to answer one question.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the guard is looked for.
@@ -62,6 +65,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Tasks are looked at again: a constitution came into force, or the guard changed.
     pub look_again: watch::Sender<()>,
+    pub(super) recorder: Recorder,
     guard_is_there: AtomicBool,
     memory: Mutex<Memory>,
 }
@@ -87,6 +91,7 @@ impl Context {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            recorder: Recorder::new(client.clone(), Reporter::from(REPORTER)),
             client,
             ledger,
             guard_is_there: AtomicBool::new(settings.guard.is_empty()),

@@ -37,6 +37,7 @@ impl Look<'_> {
         let end = Ended {
             record,
             ledger: self.context.pointer(proven),
+            receipt: proven.receipt.to_string(),
             answer,
             pod: of_attempt.map(|pod| PodRef {
                 name: pod.name,

@@ -9,6 +9,7 @@
 //! Nothing here needs a leader for correctness: an object has one name, a record one slot.
 
 mod anchor;
+mod announce;
 mod cancel;
 mod constitution;
 mod context;

@@ -156,6 +156,7 @@ impl Context {
             origin: self.settings.runner.ledger.origin(),
             index: i64::try_from(proven.verified.index).unwrap_or(i64::MAX),
             leaf_hash: to_hex(&hash.0),
+            vkey: Some(self.settings.runner.ledger.vkey.clone()),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::api::condition::{ConditionReason, ConditionType, find};
 use crate::api::names::TASK_UID_LABEL;
 use crate::api::task::SupervisedTaskStatus;
 use crate::plan::decide::{Obstacle, SILENCE, Seen, Step, Waiting, decide};
+use crate::plan::notice::notice;
 use crate::plan::pods::PodSeen;
 use crate::plan::status::{At, advanced, waiting};
 
@@ -400,7 +401,7 @@ impl<'c> Look<'c> {
         Ok(Action::requeue(look_again))
     }
 
-    /// One write, which fails when somebody else wrote in between.
+    /// One write, which fails when somebody else wrote in between; then an event, where the change is worth one.
     pub(super) async fn write(
         &mut self,
         status: SupervisedTaskStatus,
@@ -408,7 +409,11 @@ impl<'c> Look<'c> {
         let api: Api<SupervisedTask> =
             Api::namespaced(self.context.client.clone(), &self.namespace());
         self.task = write_status(&api, &self.task, &self.status, &status).await?;
-        self.status = self.task.status.clone().unwrap_or_default();
+        let now = self.task.status.clone().unwrap_or_default();
+        let before = std::mem::replace(&mut self.status, now);
+        if let Some(notice) = notice(&before, &self.status) {
+            self.context.announce(&self.task, notice).await;
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A task from its application to its end, and what its user sees.
 
+use axiom_hive_core::record::Receipt;
 use axiom_hive_operator::api::SupervisedTask;
 use axiom_hive_operator::api::condition::ConditionType;
 use axiom_hive_operator::api::task::Outcome;
@@ -53,6 +54,10 @@ async fn a_task_is_answered_by_the_pod_that_its_intent_names() {
         i64::try_from(proven[1].verified.index).unwrap()
     );
     assert_eq!(ledger.origin, proven[1].verified.checkpoint.origin);
+    // And the status holds all that its user needs to prove it elsewhere.
+    let receipt = Receipt::parse(&status.receipt.unwrap()).unwrap();
+    let verified = receipt.verify(&ledger.vkey.unwrap().parse().unwrap());
+    assert_eq!(verified.unwrap().record, proven[1].verified.record);
     world.end().await;
 }
 

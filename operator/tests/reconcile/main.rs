@@ -9,6 +9,7 @@
 
 mod anchor;
 mod count;
+mod events;
 mod failures;
 mod kubelet;
 mod ledger;

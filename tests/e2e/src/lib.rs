@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use axiom_hive_core::tlog::VerifyingKey;
@@ -230,6 +230,30 @@ impl Release {
         let api: Api<Secret> = Api::namespaced(self.client().await, RELEASE_NAMESPACE);
         let data = api.get(name).await.unwrap().data.unwrap();
         String::from_utf8(data[key].0.clone()).unwrap()
+    }
+
+    /// Runs `axiom_hive_cli task` as a user of a namespace does, on the administrator's kubeconfig. The program is the one
+    /// beside this test's: `tests/cluster/run.sh` builds it.
+    #[must_use]
+    pub fn cli(&self, namespace: &str, arguments: &[&str]) -> Output {
+        let own = std::env::current_exe().unwrap();
+        let program = own.ancestors().nth(2).unwrap().join("axiom_hive_cli");
+        assert!(program.exists(), "{} must be built", program.display());
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        let text = serde_json::to_string(&self.cluster.kubeconfig().unwrap()).unwrap();
+        std::fs::write(&kubeconfig, text).unwrap();
+        Command::new(program)
+            .args(arguments)
+            .args(
+                (arguments[0] == "task")
+                    .then_some(["--namespace", namespace])
+                    .iter()
+                    .flatten(),
+            )
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap()
     }
 
     /// Deletes every pod of the operator, which start anew.

@@ -1,6 +1,8 @@
 //! Tasks on a real cluster, from `helm install` to a receipt that verifies without it.
 #![allow(clippy::unwrap_used)]
 
+use std::process::Output;
+
 use axiom_hive_core::record::Body;
 use axiom_hive_e2e::Release;
 use axiom_hive_operator::api::task::Outcome;
@@ -59,6 +61,51 @@ async fn an_answer_comes_with_a_receipt_that_verifies_without_the_cluster() {
         i64::try_from(records[1].index).unwrap(),
         status.ledger.unwrap().index
     );
+}
+
+/// What the command line printed; it must have succeeded.
+fn said(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn a_user_has_answer_and_receipt_by_the_command_line() {
+    let Some(release) = Release::shared().await else {
+        return;
+    };
+    release.constitution(open()).await;
+    let namespace = release.namespace("user").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (runtime, receipt) = (file("runtime.yaml"), file("echo.tlog-proof"));
+    std::fs::write(&runtime, "echo: {}\n").unwrap();
+    let task = |arguments: &[&str]| {
+        let all = [&["task"], arguments].concat();
+        said(&release.cli(namespace.name(), &all))
+    };
+    let flags = [
+        "--constitution",
+        "e2e-open",
+        "--prompt",
+        "ping",
+        "--runtime",
+        &runtime,
+    ];
+    let name = task(&[&["submit"], &flags[..]].concat());
+    let name = name.trim();
+    assert_eq!(
+        task(&["wait", name, "--timeout-seconds", "120"]),
+        "answered: agreed\n"
+    );
+    assert_eq!(task(&["answer", name]), "ping\n");
+    let vkey = release.vkey().await.to_string();
+    task(&["receipt", name, "--out", &receipt, "--key", &vkey]);
+    // Without the cluster.
+    let verify = ["verify", "--receipt", &receipt, "--key", &vkey];
+    let said = said(&release.cli("", &verify));
+    assert!(said.contains(": answered"), "{said}");
 }
 
 #[tokio::test]

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     /// Look into a ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Tasks of a cluster, with your own kubeconfig and rights
+    Task(TaskArgs),
     /// Print shell completions
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
@@ -249,4 +251,76 @@ pub(crate) enum LedgerCommand {
         ledger_dir: PathBuf,
         out_dir: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    #[command(subcommand)]
+    pub(crate) command: TaskCommand,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ClusterArgs {
+    /// A context of the kubeconfig; the current one when absent
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The task's namespace; the context's when absent
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Apply a new task, and print its name
+    Submit(SubmitArgs),
+    /// Wait for the end of a task; the exit code is how it ended
+    Wait {
+        name: String,
+        /// How long to wait; the task itself goes on
+        #[arg(long, value_name = "N", default_value_t = 600,
+            value_parser = clap::value_parser!(u64).range(1..=604_800))]
+        timeout_seconds: u64,
+    },
+    /// Write the receipt of a task that ended, and check it as `verify --receipt` does
+    Receipt {
+        name: String,
+        /// Where to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The ledger's public key (vkey), or a file that holds it; the task's status names one otherwise,
+        /// which is as good as the cluster
+        #[arg(long, value_name = "VKEY")]
+        key: Option<String>,
+    },
+    /// Print the answer of a task that ended
+    Answer { name: String },
+    /// Cancel a task that has not ended, by deleting it; the ledger records that
+    Cancel { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// A file with one task object (YAML or JSON); `-`: standard input
+    #[arg(required_unless_present = "constitution", conflicts_with_all = ["constitution", "prompt", "runtime", "name"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Instead of a file: the constitution that the task runs under
+    #[arg(long, value_name = "NAME", requires = "prompt", requires = "runtime")]
+    pub(crate) constitution: Option<String>,
+    /// The prompt; `-`: standard input
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "constitution",
+        allow_hyphen_values = true
+    )]
+    pub(crate) prompt: Option<String>,
+    /// A file with what stands in a task under `spec.runtime` (YAML or JSON), such as `echo: {}`
+    #[arg(long, value_name = "FILE", requires = "constitution")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// The task's name; the cluster makes one up when absent
+    #[arg(long, value_name = "NAME", requires = "constitution")]
+    pub(crate) name: Option<String>,
 }

@@ -62,6 +62,7 @@ fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
             commands::scan::scan(&constitution, file.as_deref(), printer)
         }
         Some(Command::Ledger(command)) => commands::ledger::run(command, printer),
+        Some(Command::Task(args)) => commands::task::run(&args, printer),
         Some(Command::Completions { shell }) => {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "axiom_hive_cli", &mut bytes);

@@ -5,4 +5,5 @@ pub(crate) mod ledger;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod scan;
+pub(crate) mod task;
 pub(crate) mod verify;

@@ -66,7 +66,7 @@ fn verify_receipt(
     print_verified(&verified, &checked, printer)
 }
 
-fn print_verified(
+pub(super) fn print_verified(
     verified: &VerifiedReceipt,
     checked: &[&str],
     printer: &Printer,

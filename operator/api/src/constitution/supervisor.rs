@@ -4,7 +4,7 @@ use axiom_hive_core::constitution as core;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::schema;
+use crate::schema;
 
 /// Branches, consensus and limits.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -6,7 +6,7 @@ use axiom_hive_core::constitution as core;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::schema;
+use crate::schema;
 
 /// What a runtime may reach over the network.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::schema;
+use crate::schema;
 
 /// What the operator knows of a task. Outcome, agreement, removed, pointer and answer are those of the
 /// terminal record, copied after it was verified.
@@ -64,6 +64,11 @@ pub struct SupervisedTaskStatus {
     /// Where the terminal record is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerPointer>,
+    /// The receipt of the terminal record (C2SP tlog-proof), up to 32 KiB. It holds neither prompt nor answer, and
+    /// verifies without this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub receipt: Option<String>,
     /// The answer, up to 32 KiB, or the constitution's fallback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
@@ -169,4 +174,8 @@ pub struct LedgerPointer {
     /// Its RFC 6962 leaf hash: 64 lowercase hexadecimal digits.
     #[schemars(length(max = 64))]
     pub leaf_hash: String,
+    /// The log's public key (vkey), as the operator knows it. Whoever trusts no cluster has it from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub vkey: Option<String>,
 }

@@ -6,7 +6,7 @@ use axiom_hive_core::constitution as core;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::schema;
+use crate::schema;
 
 /// What is filtered from prompts and answers. These are detectors and lists; no model judges
 /// anything.

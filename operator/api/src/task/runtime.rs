@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretRef;
-use crate::api::schema;
+use crate::schema;
 
 /// Who answers: exactly one kind.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
