@@ -8,8 +8,10 @@
     reason = "this crate is a part of tests"
 )]
 
+pub mod pods;
+
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -201,15 +203,19 @@ impl Release {
         vkey.parse().unwrap()
     }
 
+    /// The address of the ledger's pod.
+    pub async fn ledger_address(&self) -> IpAddr {
+        let pods: Api<Pod> = Api::namespaced(self.client().await, RELEASE_NAMESPACE);
+        let ledger = pods.get("axiom-hive-ledger-0").await.unwrap();
+        ledger.status.unwrap().pod_ip.unwrap().parse().unwrap()
+    }
+
     /// Everything that the ledger has of a task, by index, verified with its public key.
     pub async fn records(&self, uid: &str) -> Vec<StoredRecord> {
-        let client = self.client().await;
-        let pods: Api<Pod> = Api::namespaced(client, RELEASE_NAMESPACE);
-        let ledger = pods.get("axiom-hive-ledger-0").await.unwrap();
-        let address = ledger.status.unwrap().pod_ip.unwrap();
+        let address = self.ledger_address().await;
         let host = format!("axiom-hive-ledger.{RELEASE_NAMESPACE}.svc");
         let roots = self.secret("axh-ledger-tls", "ca.crt").await;
-        let address: SocketAddr = format!("{address}:8443").parse().unwrap();
+        let address = SocketAddr::new(address, 8443);
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(&roots))
             .resolve(&host, address)
