@@ -8,6 +8,7 @@
     reason = "this crate is a part of tests"
 )]
 
+pub mod kubectl;
 pub mod pods;
 
 use std::fmt::Write as _;
@@ -210,19 +211,24 @@ impl Release {
         ledger.status.unwrap().pod_ip.unwrap().parse().unwrap()
     }
 
-    /// Everything that the ledger has of a task, by index, verified with its public key.
-    pub async fn records(&self, uid: &str) -> Vec<StoredRecord> {
-        let address = self.ledger_address().await;
+    /// A client that knows the ledger, and the URL of its port.
+    pub async fn ledger(&self) -> (reqwest::Client, String) {
+        let address = SocketAddr::new(self.ledger_address().await, 8443);
         let host = format!("axiom-hive-ledger.{RELEASE_NAMESPACE}.svc");
         let roots = self.secret("axh-ledger-tls", "ca.crt").await;
-        let address = SocketAddr::new(address, 8443);
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(&roots))
             .resolve(&host, address)
             .no_proxy()
             .build()
             .unwrap();
-        let url = format!("https://{host}:8443{}", task_path(uid));
+        (http, format!("https://{host}:8443"))
+    }
+
+    /// Everything that the ledger has of a task, by index, verified with its public key.
+    pub async fn records(&self, uid: &str) -> Vec<StoredRecord> {
+        let (http, url) = self.ledger().await;
+        let url = format!("{url}{}", task_path(uid));
         let reply = http.get(url).send().await.unwrap().text().await.unwrap();
         let reply: TaskReply = serde_json::from_str(&reply).unwrap();
         let key = self.vkey().await;

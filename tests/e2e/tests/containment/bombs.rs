@@ -7,6 +7,7 @@ use axiom_hive_core::record::Body;
 use axiom_hive_e2e::Release;
 use axiom_hive_e2e::pods::{Pods, on};
 use axiom_hive_operator::api::task::Outcome;
+use axiom_hive_testcluster::eventually;
 use serde_json::{Value, json};
 
 use crate::{constitution, task};
@@ -118,7 +119,7 @@ fn spec(release: &Release, constitution: &str, bomb: &Bomb) -> Value {
 }
 
 /// Asks a pod again and again; the slowest answer.
-async fn watch(address: String, mut until: tokio::sync::oneshot::Receiver<()>) -> Duration {
+async fn watch(url: String, mut until: tokio::sync::oneshot::Receiver<()>) -> Duration {
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(NEIGHBOUR_SECONDS))
         .pool_max_idle_per_host(0)
@@ -128,7 +129,7 @@ async fn watch(address: String, mut until: tokio::sync::oneshot::Receiver<()>) -
     let mut slowest = Duration::ZERO;
     while until.try_recv().is_err() {
         let asked = Instant::now();
-        let answer = http.get(format!("http://{address}:8080/")).send().await;
+        let answer = http.get(&url).send().await;
         let answer = answer.unwrap().text().await.unwrap();
         assert_eq!(answer.trim(), "neighbour");
         slowest = slowest.max(asked.elapsed());
@@ -146,9 +147,16 @@ async fn a_bomb_ends_its_own_task_and_nothing_else() {
     constitution(release, namespace.name(), json!([])).await;
     let pods = Pods::of(release, &namespace).await;
     let address = pods.serve("neighbour", 8080, &on("node-1")).await;
+    let url = format!("http://{address}:8080/");
+    // The enforcer refuses a new pod's first packets.
+    eventually("a neighbour that answers", 30, async || {
+        reqwest::get(&url).await.ok().map(drop)
+    })
+    .await
+    .unwrap();
     let tasks = release.tasks(&namespace).await;
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let neighbour = tokio::spawn(watch(address, stopped));
+    let neighbour = tokio::spawn(watch(url, stopped));
     for bomb in BOMBS {
         let spec = spec(release, namespace.name(), bomb);
         tasks.apply(bomb.name, spec).await.unwrap();
