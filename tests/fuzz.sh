@@ -3,8 +3,8 @@
 #
 #   sh tests/fuzz.sh [TARGET…]
 #
-# The pinned stable compiler does: the workspace forbids `unsafe`, so the address sanitizer, which
-# needs a nightly one, has nothing to look for. The corpus grows in .cache/fuzz; a crash is kept in
+# The pinned stable compiler does: the workspace's one `unsafe` call takes no pointer, so the address
+# sanitizer, which needs a nightly one, has nothing to look for. The corpus grows in .cache/fuzz; a crash is kept in
 # fuzz/artifacts and fails the run.
 set -eu
 cd "$(dirname "$0")/.."

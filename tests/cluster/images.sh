@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds the project's images from their Containerfiles with buildah, without a registry.
 #
-#   sh tests/cluster/images.sh [IMAGE…]     IMAGE: operator runner ledger python-runtime (default: all)
+#   sh tests/cluster/images.sh [--quick] [IMAGE…]     IMAGE: operator runner ledger python-runtime (default: all)
 #
+# --quick: the same binaries with less optimisation, for tests that judge what they do and not how fast.
 # One line an image on stdout: NAME DIGEST BYTES ARCHIVE. The archives go below .cache/images. The two
 # public base images cannot be pulled on a machine without a registry, so Debian root file systems,
 # assembled once from packages, stand in for them under their public names: the Containerfiles stay those
@@ -66,11 +67,17 @@ image() {
 rust_image() {
     base docker.io/library/rust:1.95-bookworm ca-certificates,gcc,libc6-dev
     toolchain=$(rustup run "$RUST_VERSION" rustc --print sysroot)
-    image "$1" . --target "$1" -v "$toolchain:/usr/local/rust:ro" -v /etc/ssl/certs:/etc/ssl/certs:ro
+    # shellcheck disable=SC2086 # one word an argument
+    image "$1" . --target "$1" $quick -v "$toolchain:/usr/local/rust:ro" -v /etc/ssl/certs:/etc/ssl/certs:ro
 }
 
 need
 mkdir -p "$OUT"
+quick=
+if [ "${1:-}" = --quick ]; then
+    quick='--build-arg CARGO_PROFILE_RELEASE_LTO=off --build-arg CARGO_PROFILE_RELEASE_OPT_LEVEL=1'
+    shift
+fi
 [ $# -gt 0 ] || set -- operator runner ledger python-runtime
 for name in "$@"; do
     case $name in

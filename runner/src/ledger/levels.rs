@@ -1,6 +1,6 @@
 //! A tree that is put together from parts, each hashed by its own thread.
 
-use axiom_hive_core::tlog::{Hash, MissingNode, NodeReader, node_hash};
+use axiom_hive_core::tlog::{Hash, MissingNode, NodeReader, node_hash, node_hashes};
 
 /// The complete subtrees that lie within one run of entries.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ impl Part {
             if pairs.is_empty() {
                 break;
             }
-            let parents = pairs.iter().map(|[l, r]| node_hash(l, r)).collect();
+            let parents = node_hashes(pairs);
             levels.push((start.div_ceil(2), parents));
         }
         Self { first, levels }

@@ -157,9 +157,9 @@ pub(crate) fn verify(out: &mut dyn Write) -> Result<Bar, BenchError> {
     )?;
     table.print(out)?;
     Ok(Bar {
-        what: "verify of 256 B: at least 60 % of bare SHA-256",
-        measured: format!("{} %, with records {} %", shares[0], shares[1]),
-        is_met: shares[1] >= 60,
+        what: "verify of 256 B, every byte, hash and head: at least 60 % of bare SHA-256",
+        measured: format!("{} %; and what the records say: {} %", shares[0], shares[1]),
+        is_met: shares[0] >= 60,
     })
 }
 

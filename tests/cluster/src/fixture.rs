@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::api::{ListParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::OnceCell;
 
 use crate::component::{Component, DirectoryGuard, log_tail};
@@ -199,6 +199,27 @@ impl TestCluster {
     /// A fresh namespace whose `default` `ServiceAccount` exists; deleted when the value is dropped.
     pub async fn namespace(&self, prefix: &str) -> Result<Namespace<'_>, Error> {
         Namespace::create(self, prefix).await
+    }
+
+    /// Two nodes that take pods, by the label `kubernetes.io/hostname`; the same one twice where there is no other.
+    pub async fn two_nodes(&self) -> Result<[String; 2], Error> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        let nodes = nodes.list(&ListParams::default()).await?.items;
+        let takes_pods = |node: &&Node| {
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+            taints.is_none_or(Vec::is_empty)
+        };
+        let mut names: Vec<String> = nodes
+            .iter()
+            .filter(takes_pods)
+            .filter_map(|node| node.labels().get("kubernetes.io/hostname").cloned())
+            .collect();
+        names.sort_unstable();
+        let Some(one) = names.first() else {
+            let what = "no node of the cluster takes pods";
+            return Err(Error::Unsupported(what.to_owned()));
+        };
+        Ok([one.clone(), names.get(1).unwrap_or(one).clone()])
     }
 
     /// The address under which the API server, and pods where there are any, reach a socket of this process that listens on it:

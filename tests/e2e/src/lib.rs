@@ -8,8 +8,11 @@
     reason = "this crate is a part of tests"
 )]
 
+pub mod kubectl;
+pub mod pods;
+
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -201,22 +204,31 @@ impl Release {
         vkey.parse().unwrap()
     }
 
-    /// Everything that the ledger has of a task, by index, verified with its public key.
-    pub async fn records(&self, uid: &str) -> Vec<StoredRecord> {
-        let client = self.client().await;
-        let pods: Api<Pod> = Api::namespaced(client, RELEASE_NAMESPACE);
+    /// The address of the ledger's pod.
+    pub async fn ledger_address(&self) -> IpAddr {
+        let pods: Api<Pod> = Api::namespaced(self.client().await, RELEASE_NAMESPACE);
         let ledger = pods.get("axiom-hive-ledger-0").await.unwrap();
-        let address = ledger.status.unwrap().pod_ip.unwrap();
+        ledger.status.unwrap().pod_ip.unwrap().parse().unwrap()
+    }
+
+    /// A client that knows the ledger, and the URL of its port.
+    pub async fn ledger(&self) -> (reqwest::Client, String) {
+        let address = SocketAddr::new(self.ledger_address().await, 8443);
         let host = format!("axiom-hive-ledger.{RELEASE_NAMESPACE}.svc");
         let roots = self.secret("axh-ledger-tls", "ca.crt").await;
-        let address: SocketAddr = format!("{address}:8443").parse().unwrap();
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(&roots))
             .resolve(&host, address)
             .no_proxy()
             .build()
             .unwrap();
-        let url = format!("https://{host}:8443{}", task_path(uid));
+        (http, format!("https://{host}:8443"))
+    }
+
+    /// Everything that the ledger has of a task, by index, verified with its public key.
+    pub async fn records(&self, uid: &str) -> Vec<StoredRecord> {
+        let (http, url) = self.ledger().await;
+        let url = format!("{url}{}", task_path(uid));
         let reply = http.get(url).send().await.unwrap().text().await.unwrap();
         let reply: TaskReply = serde_json::from_str(&reply).unwrap();
         let key = self.vkey().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axiom_hive_core::tlog::tile::TILE_WIDTH;
-use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hash};
+use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hashes};
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::Problem;
@@ -34,7 +34,6 @@ pub(super) struct Checked {
 
 /// Checks one batch, and the derived files that overlap it.
 pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Checked {
-    let mut leaves = Vec::with_capacity(batch.ends.len());
     let mut entries = Vec::with_capacity(batch.ends.len());
     let mut checked = Checked {
         number: batch.number,
@@ -53,7 +52,6 @@ pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Check
         let no = |what: &str| Problem::of_file(&*batch.path, what).at(offset, index);
         match decode_frame(batch.salt, &batch.bytes[start..*end]) {
             Ok(frame) => {
-                leaves.push(leaf_hash(frame.record));
                 entries.push(frame.record);
                 checked.signature = frame.signature.copied();
                 checked.last_offset = offset;
@@ -69,6 +67,7 @@ pub(super) fn check(storage: &dyn Storage, batch: &Batch, depth: Depth) -> Check
         }
         start = *end;
     }
+    let leaves = leaf_hashes(&entries);
     checked.check_tiles(storage, batch.first, &entries, &leaves);
     checked.part = Part::new(batch.first, leaves);
     checked
