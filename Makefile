@@ -5,9 +5,14 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: ## the main job on a real small language model (DEMO_MODEL=markov: a tiny generator instead)
+# The part on Kubernetes: on a cluster of yours with CONTEXT=name REGISTRY=host/path; DEMO=local leaves it out.
+on_cluster = $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+demo: ## the main job on a real small language model, then on Kubernetes (DEMO=local: only the first; DEMO_MODEL=markov: a generator)
 	@sh tests/bootstrap.sh rust demo
+	@echo 'demo: 24 prompts on this machine first (2 min, after a build)'
+	@[ "$(DEMO)" = local ] || sh tests/demo/cluster.sh --announce $(on_cluster)
 	@sh tests/demo/demo.sh
+	@[ "$(DEMO)" = local ] || sh tests/demo/cluster.sh $(on_cluster)
 
 test: ## all tests of the workspace, with the counts of the column "test" in tests/budget.toml
 	@sh tests/bootstrap.sh rust python
