@@ -7,6 +7,7 @@ mod flips;
 mod forgery;
 mod groups;
 mod handle;
+mod independent;
 mod mutations;
 mod payloads;
 mod power_loss;

@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use super::fixture::{World, budget, erasure, intent};
 
 /// Eight records, one with payloads, written once.
-static LEDGER: LazyLock<World> = LazyLock::new(|| {
+pub(crate) static LEDGER: LazyLock<World> = LazyLock::new(|| {
     let world = World::with_records(5);
     let mut ledger = world.open().unwrap();
     let (record, payloads) = intent("a", 0);
@@ -25,7 +25,7 @@ static LEDGER: LazyLock<World> = LazyLock::new(|| {
 
 /// One change to one file.
 #[derive(Debug, Clone)]
-enum Change {
+pub(crate) enum Change {
     Overwrite(Index, Vec<u8>),
     Insert(Index, Vec<u8>),
     Delete(Index, Index),
@@ -35,41 +35,43 @@ enum Change {
 }
 
 impl Change {
-    fn apply(&self, world: &World, path: &str) {
-        world.dir.edit(path, |bytes| {
-            let at = |index: &Index, bytes: &Vec<u8>| index.index(bytes.len() + 1);
-            match self {
-                Self::Overwrite(index, new) => {
-                    let start = at(index, bytes);
-                    for (old, new) in bytes[start..].iter_mut().zip(new) {
-                        *old = *new;
-                    }
-                }
-                Self::Insert(index, new) => {
-                    let start = at(index, bytes);
-                    bytes.splice(start..start, new.iter().copied());
-                }
-                Self::Delete(from, to) | Self::Repeat(from, to) => {
-                    let (from, to) = (at(from, bytes), at(to, bytes));
-                    let range = from.min(to)..from.max(to);
-                    if matches!(self, Self::Delete(..)) {
-                        bytes.drain(range);
-                    } else {
-                        let copy = bytes[range.clone()].to_vec();
-                        bytes.splice(range.end..range.end, copy);
-                    }
-                }
-                Self::Truncate(index) => bytes.truncate(index.index(bytes.len() + 1)),
-                Self::Remove => {}
-            }
-        });
+    pub(crate) fn apply(&self, world: &World, path: &str) {
+        world.dir.edit(path, |bytes| self.edit(bytes));
         if matches!(self, Self::Remove) {
             world.dir.remove(path);
         }
     }
+
+    pub(crate) fn edit(&self, bytes: &mut Vec<u8>) {
+        let at = |index: &Index, bytes: &Vec<u8>| index.index(bytes.len() + 1);
+        match self {
+            Self::Overwrite(index, new) => {
+                let start = at(index, bytes);
+                for (old, new) in bytes[start..].iter_mut().zip(new) {
+                    *old = *new;
+                }
+            }
+            Self::Insert(index, new) => {
+                let start = at(index, bytes);
+                bytes.splice(start..start, new.iter().copied());
+            }
+            Self::Delete(from, to) | Self::Repeat(from, to) => {
+                let (from, to) = (at(from, bytes), at(to, bytes));
+                let range = from.min(to)..from.max(to);
+                if matches!(self, Self::Delete(..)) {
+                    bytes.drain(range);
+                } else {
+                    let copy = bytes[range.clone()].to_vec();
+                    bytes.splice(range.end..range.end, copy);
+                }
+            }
+            Self::Truncate(index) => bytes.truncate(index.index(bytes.len() + 1)),
+            Self::Remove => bytes.clear(),
+        }
+    }
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(crate) fn change() -> impl Strategy<Value = Change> {
     let bytes = || vec(any::<u8>(), 1..200);
     let index = any::<Index>;
     prop_oneof![
