@@ -1,6 +1,8 @@
 //! What is done next for a task, row by row.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::LazyLock;
+
 use axiom_hive_core::constitution::RuntimeKind;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{
@@ -72,6 +74,7 @@ fn nothing() -> Seen<'static> {
         retries: 0,
         retry_limit: 1,
         is_suspended: false,
+        is_resumed: false,
         deadline: None,
         obstacle: None,
         pods: &[],
@@ -248,6 +251,7 @@ fn what_is_held_up_by_an_obstacle_still_ends_in_time() {
         is_stalled: true,
     };
     let seen = Seen {
+        attempt: 1,
         obstacle: Some(&obstacle),
         deadline: Some(at(400)),
         ..nothing()
@@ -310,6 +314,59 @@ fn suspending_costs_none() {
         matches!(&step, Step::Wait(why) if why.reason == ConditionReason::Suspended),
         "{step:?}"
     );
+}
+
+#[test]
+fn resuming_before_the_suspended_pod_has_gone_costs_none() {
+    let leaving = decided(PodPhase::Terminating, |seen| seen.is_resumed = true);
+    assert!(
+        matches!(&leaving, Step::Wait(why) if why.reason == ConditionReason::Suspended),
+        "{leaving:?}"
+    );
+    let ended = PodPhase::Ended { exit_code: 143 };
+    let step = decided(ended, |seen| seen.is_resumed = true);
+    assert!(is_advance(&step, false), "{step:?}");
+    let step = decided(PodPhase::Running, |seen| {
+        seen.is_resumed = true;
+        seen.pods = &[];
+    });
+    assert!(is_advance(&step, false), "{step:?}");
+    // Nothing is left of it: the next attempt starts, and from then on fails like any other.
+    let step = decided(PodPhase::Running, |seen| {
+        seen.is_resumed = true;
+        seen.pods = &[];
+        seen.attempt = 1;
+    });
+    assert_eq!(step, Step::Dispatch { attempt: 1 });
+    let step = decided(PodPhase::Running, |seen| seen.is_resumed = true);
+    assert!(
+        matches!(&step, Step::Wait(why) if why.reason == ConditionReason::Running),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn an_attempt_whose_network_was_opened_ends_as_containment() {
+    static OPENED: LazyLock<Obstacle> = LazyLock::new(|| Obstacle {
+        reason: ConditionReason::ForeignPolicy,
+        message: "why".to_owned(),
+        is_stalled: true,
+    });
+    let opened = |phase| decided(phase, |seen| seen.obstacle = Some(&OPENED));
+    for exit_code in [143, 137] {
+        let step = opened(PodPhase::Ended { exit_code });
+        assert!(is_close(&step, StopEvent::Containment), "{step:?}");
+    }
+    let step = opened(PodPhase::Lost("evicted".to_owned()));
+    assert!(is_close(&step, StopEvent::Containment), "{step:?}");
+    let gone = decided(PodPhase::Running, |seen| {
+        seen.obstacle = Some(&OPENED);
+        seen.pods = &[];
+    });
+    assert!(is_close(&gone, StopEvent::Containment), "{gone:?}");
+    // What ended by itself ended by itself.
+    let step = opened(PodPhase::Ended { exit_code: 3 });
+    assert!(is_advance(&step, true), "{step:?}");
 }
 
 #[test]

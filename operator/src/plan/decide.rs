@@ -23,6 +23,9 @@ pub const SILENCE: SignedDuration = SignedDuration::from_secs(10);
 const RECORDING_TIME: SignedDuration = SignedDuration::from_secs(30);
 /// The longest pause between attempts that could not reach the ledger is two to this power, in seconds.
 const MAX_PAUSE_SHIFT: u32 = 6;
+/// Exit codes of a supervisor that was told to stop, and of one that was not asked.
+const TERMINATED: i32 = 143;
+const KILLED: i32 = 137;
 /// The highest attempt number a record can have.
 const MAX_ATTEMPT: u32 = axiom_hive_core::record::MAX_ATTEMPT;
 
@@ -37,6 +40,8 @@ pub struct Seen<'a> {
     pub retry_limit: u32,
     /// The user wants no pod to run.
     pub is_suspended: bool,
+    /// The status still says that it is suspended, and the user no longer wants that.
+    pub is_resumed: bool,
     /// When all attempts together must have ended; `None` before the first pod.
     pub deadline: Option<Timestamp>,
     /// Why no pod may run, if so.
@@ -162,6 +167,9 @@ pub fn decide(seen: &Seen<'_>) -> Step {
     if seen.is_suspended {
         return suspended(seen, pod);
     }
+    if let Some(step) = resumed(seen, pod) {
+        return step;
+    }
     if let Some(obstacle) = seen.obstacle {
         return blocked(seen, pod, obstacle);
     }
@@ -197,17 +205,36 @@ fn suspended(seen: &Seen<'_>, pod: Option<&PodSeen>) -> Step {
     }
 }
 
+/// A task that goes on before its suspended attempt has gone: that attempt costs no retry either.
+fn resumed(seen: &Seen<'_>, pod: Option<&PodSeen>) -> Option<Step> {
+    if !seen.is_resumed || pod.is_some_and(PodSeen::is_active) {
+        return None;
+    }
+    let is_leaving = pod.is_some_and(|pod| pod.phase == PodPhase::Terminating);
+    match suspended(seen, pod) {
+        // Nothing is left of it.
+        Step::Wait(_) if !is_leaving => None,
+        step => Some(step),
+    }
+}
+
 fn blocked(seen: &Seen<'_>, pod: Option<&PodSeen>, obstacle: &Obstacle) -> Step {
     match pod {
         // The walls around a running pod are down: it ends now.
-        Some(pod) if obstacle.reason == ConditionReason::ForeignPolicy && pod.is_active() => {
-            delete(pod)
-        }
+        Some(pod) if is_opened(obstacle) && pod.is_active() => delete(pod),
+        // It ended for that, by us or with its node, and must not count as an ordinary loss.
+        Some(pod) if is_opened(obstacle) && is_stopped(pod) => match seen.records {
+            None => Step::AskLedger,
+            Some(_) => close(pod.attempt, StopEvent::Containment, &obstacle.message),
+        },
         // What was resolved and checked before it started does not change for it.
         Some(pod) => with_pod(seen, pod),
         // It may have ended before, or its time may be over.
         None => match seen.records {
             None => Step::AskLedger,
+            Some(records) if is_opened(obstacle) && last_intent(records) >= Some(seen.attempt) => {
+                close(seen.attempt, StopEvent::Containment, &obstacle.message)
+            }
             Some(records) => overdue(seen, records).unwrap_or_else(|| {
                 Step::Wait(Waiting {
                     reason: obstacle.reason,
@@ -218,6 +245,22 @@ fn blocked(seen: &Seen<'_>, pod: Option<&PodSeen>, obstacle: &Obstacle) -> Step 
             }),
         },
     }
+}
+
+/// Another network policy opens the runner pods of this namespace.
+fn is_opened(obstacle: &Obstacle) -> bool {
+    obstacle.reason == ConditionReason::ForeignPolicy
+}
+
+/// Its supervisor did not end by itself.
+fn is_stopped(pod: &PodSeen) -> bool {
+    matches!(
+        pod.phase,
+        PodPhase::Lost(_)
+            | PodPhase::Ended {
+                exit_code: TERMINATED | KILLED
+            }
+    )
 }
 
 /// The end of a task without a pod whose time is over.

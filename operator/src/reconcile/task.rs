@@ -181,6 +181,7 @@ impl<'c> Look<'c> {
             retries: unsigned(self.status.retries),
             retry_limit: validated.map_or(0, |it| it.retry_limit),
             is_suspended: self.task.spec.suspend,
+            is_resumed: !self.task.spec.suspend && self.status.suspend_time.is_some(),
             deadline: validated.and_then(|it| self.deadline(it.timeout_seconds)),
             obstacle: obstacle.as_ref(),
             pods: &seen_pods,

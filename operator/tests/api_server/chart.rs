@@ -55,6 +55,9 @@ async fn charts_are_clean_and_refuse_unknown_values() {
             .unwrap();
         let objects = render(&helm, values).unwrap();
         assert!(objects.contains("kind: StatefulSet"));
+        // The ledger is held to what the operator keeps of it elsewhere, once there is something.
+        assert!(objects.contains("--anchor=/etc/axiom-hive/anchor/checkpoint"));
+        assert!(objects.contains("configMap: {name: axh-ledger-head, optional: true}"));
         // What the operator writes is not the chart's to write.
         assert!(!objects.contains("caBundle:"), "{values:?}");
     }
