@@ -10,6 +10,7 @@ use axiom_hive_core::record::{
 use axiom_hive_operator::api::condition::ConditionReason;
 use axiom_hive_operator::api::task::{LedgerPointer, Outcome, PodRef, SupervisedTaskStatus};
 use axiom_hive_operator::plan::decide::Waiting;
+use axiom_hive_operator::plan::notice::{MAX_NOTE_BYTES, notice};
 use axiom_hive_operator::plan::status::{Answer, At, Ended, advanced, ended, waiting};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -341,4 +342,39 @@ fn time_suspended_counts_from_the_first_pod_on() {
     let ran = waiting(&ran, &running, at(30));
     let ran = waiting(&waiting(&ran, &suspended, at(40)), &running, at(47));
     assert_eq!(ran.suspended_seconds, Some(20 + 7));
+}
+
+#[test]
+fn only_a_change_that_its_user_must_know_is_announced() {
+    let start = SupervisedTaskStatus::default();
+    let withheld = status_of(
+        &start,
+        &Record::new(Body::Withheld(end(decided(Reason::NoAgreement)))),
+        None,
+    );
+    let told = notice(&start, &withheld).unwrap();
+    assert_eq!((told.reason.as_str(), told.action), ("Withheld", "Decide"));
+    assert_eq!(told.note, "too few branches agreed");
+    assert_eq!(notice(&withheld, &withheld), None);
+    let answered = Record::new(Body::Answered(end(decided(Reason::Agreed))));
+    assert_eq!(notice(&start, &status_of(&start, &answered, None)), None);
+    let exposed = Record::new(Body::Failed(end(decided(Reason::ContainmentFailed))));
+    let told = notice(&start, &status_of(&start, &exposed, None)).unwrap();
+    assert_eq!(told.reason, "NotIsolated");
+    // Each retry, though the condition's reason stays; a resumed task costs none.
+    let once = advanced(&start, (1, true), "exit code 3", None, at(1));
+    let twice = advanced(&once, (2, true), &"x".repeat(4000), None, at(2));
+    assert_eq!(notice(&start, &once).unwrap().reason, "Retrying");
+    let told = notice(&once, &twice).unwrap();
+    assert_eq!(
+        (told.reason.as_str(), told.note.len()),
+        ("Retrying", MAX_NOTE_BYTES)
+    );
+    assert_eq!(
+        notice(
+            &start,
+            &advanced(&start, (1, false), "resumed", None, at(1))
+        ),
+        None
+    );
 }
