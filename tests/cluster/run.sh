@@ -59,7 +59,7 @@ if [ "${1:-}" = ci ]; then
     # The release as users install it: charts, images, tasks, receipts.
     stage 'tasks run to verified receipts' try tasks
     # Under its walls and its guard: whoever wants out of a runner pod, or into one.
-    stage 'containment, impersonation and first packets tried' try containment impersonation secrets first_packets
+    stage 'containment, impersonation and first packets tried' try containment impersonation first_packets
     # Its guard would bind the tests that follow.
     stage 'started anew' anew
     stage 'faults tried' try faults

@@ -1,5 +1,4 @@
 //! Tasks that name Secrets which are not meant for them.
-#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

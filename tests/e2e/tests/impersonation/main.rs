@@ -2,6 +2,8 @@
 //! name what is not theirs.
 #![allow(clippy::unwrap_used)]
 
+mod secrets;
+
 use axiom_hive_core::wire::RECORDS_PATH;
 use axiom_hive_e2e::Release;
 use axiom_hive_e2e::kubectl::{Kubectl, Said};
