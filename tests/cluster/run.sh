@@ -3,6 +3,7 @@
 #
 #   sh tests/cluster/run.sh         up, then its own tests; it stays up
 #   sh tests/cluster/run.sh ci      the same, the project's images and charts on it, and the tests that break it; then down
+#   sh tests/cluster/run.sh soak TEST…    images and charts on a cluster of its own, and these tests of tests/e2e; then down
 #   sh tests/cluster/run.sh down
 set -eu
 cd "$(dirname "$0")/../.."
@@ -41,6 +42,13 @@ fi
 # kwok is for measurements, not for tests.
 stage 'tools built' sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox
 stage 'started' cluster up --size full
+if [ "${1:-}" = soak ]; then
+    shift
+    stage 'images built' sh tests/cluster/images.sh --quick
+    stage "$* tried" try "$@"
+    cluster down
+    exit
+fi
 stage 'pods, names, volumes, policies, a chart, webhooks and tokens tried' try api full ledger_tokens
 # On API servers of their own: under the guard other tests could not write our objects.
 # shellcheck disable=SC2086
@@ -53,6 +61,8 @@ if [ "${1:-}" = ci ]; then
     stage 'command line built' cargo build --quiet --profile test $build --bin axiom_hive_cli
     # The release as users install it: charts, images, tasks, receipts.
     stage 'tasks run to verified receipts' try tasks
+    # Under its walls and its guard: whoever wants out of a runner pod, or into one.
+    stage 'containment, impersonation and first packets tried' try containment impersonation first_packets
     # Its guard would bind the tests that follow.
     stage 'started anew' anew
     stage 'faults tried' try faults

@@ -71,6 +71,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         "the supervisor's socket",
         "socket.socket(socket.AF_UNIX).connect('/axiom-hive/socket/runtime')",
     ),
+    walled("a variable of the image", "os.environ['PYTHONPATH']"),
     walled(
         "a service account's token",
         "open('/var/run/secrets/kubernetes.io/serviceaccount/token').read()",

@@ -71,7 +71,7 @@ impl Targets {
             program.push_str("try:\n    ");
             program.push_str(&code);
             program.push_str(
-                "\n    result += '+'\nexcept (OSError, ValueError):\n    result += '-'\n",
+                "\n    result += '+'\nexcept (OSError, ValueError, KeyError):\n    result += '-'\n",
             );
         }
         program.push_str("print(result)\n");

@@ -2,6 +2,8 @@
 //! name what is not theirs.
 #![allow(clippy::unwrap_used)]
 
+mod secrets;
+
 use axiom_hive_core::wire::RECORDS_PATH;
 use axiom_hive_e2e::Release;
 use axiom_hive_e2e::kubectl::{Kubectl, Said};
@@ -14,14 +16,14 @@ use serde_json::{Value, json};
 /// Who may do in the namespace all that `edit` allows.
 const USER: &str = "dana";
 
-/// Names a task of a minute and the pod that it runs in.
+/// A task that sleeps, and the pod that it does it in.
 struct Scene {
     release: &'static Release,
     dana: Kubectl,
-    admin: Kubectl,
+    namespace: String,
     pod: String,
     pod_uid: String,
-    /// What was refused, for the table; and what was not.
+    /// What was tried, whether it was stopped, and what was said.
     rows: Vec<(String, bool, String)>,
 }
 
@@ -44,6 +46,12 @@ impl Scene {
     fn forbidden(&mut self, what: &str, arguments: &[&str], input: &Value) {
         let said = self.dana.run(arguments, input);
         let is_stopped = !said.ok && said.text.contains("orbidden");
+        self.row(what, is_stopped, &said.text);
+    }
+
+    fn connects(&mut self, what: &str, path: &str) {
+        let said = self.dana.run(&["get", "--raw", path], &Value::Null);
+        let is_stopped = !said.ok && said.text.contains("must not be connected to");
         self.row(what, is_stopped, &said.text);
     }
 
@@ -166,17 +174,14 @@ fn pods_of_ones_own(scene: &mut Scene) {
 fn the_pod_that_runs(scene: &mut Scene) {
     let pod = scene.pod.clone();
     let none = Value::Null;
-    let path =
-        |namespace: &str, way: &str| format!("/api/v1/namespaces/{namespace}/pods/{pod}/{way}");
-    let namespace = scene.namespace();
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}", scene.namespace);
     for (what, way) in [
         ("exec", "exec?command=true&stdout=1&container=runtime"),
         ("attach", "attach?stdout=1&container=runtime"),
         ("port-forward", "portforward?ports=39128"),
         ("proxy", "proxy/"),
     ] {
-        let path = path(&namespace, way);
-        scene.forbidden(what, &["get", "--raw", &path], &none);
+        scene.connects(what, &format!("{path}/{way}"));
     }
     let image = format!("pod/{pod}");
     scene.guarded(
@@ -209,22 +214,6 @@ fn the_pod_that_runs(scene: &mut Scene) {
         status,
     ];
     scene.forbidden("a status of its task", &patch, &none);
-}
-
-impl Scene {
-    fn namespace(&self) -> String {
-        let said = self.admin.run(
-            &[
-                "get",
-                "pod",
-                &self.pod,
-                "-o",
-                "jsonpath={.metadata.namespace}",
-            ],
-            &Value::Null,
-        );
-        said.text
-    }
 }
 
 async fn tokens(scene: &mut Scene) {
@@ -327,7 +316,7 @@ async fn an_edit_user_gets_nowhere() {
     let mut scene = Scene {
         release,
         dana: Kubectl::new(release.cluster(), Some(USER), namespace.name()),
-        admin,
+        namespace: namespace.name().to_owned(),
         pod: pod.name_any(),
         pod_uid: pod.metadata.uid.unwrap(),
         rows: Vec::new(),
