@@ -97,10 +97,8 @@ fn judge_ledger(
 }
 
 fn runner() -> TestRunner {
-    TestRunner::new(ProptestConfig::with_cases(budget(
-        "INDEPENDENT_VERDICTS",
-        300,
-    )))
+    let cases = budget("INDEPENDENT_VERDICTS", 300);
+    TestRunner::new(ProptestConfig::with_cases(cases))
 }
 
 #[test]
