@@ -43,6 +43,7 @@ impl Kubectl {
     }
 
     /// Runs it, with an object on its standard input.
+    #[must_use]
     pub fn run(&self, arguments: &[&str], input: &Value) -> Said {
         let mut child = Command::new(&self.program)
             .args(arguments)
