@@ -174,14 +174,14 @@ fn pods_of_ones_own(scene: &mut Scene) {
 fn the_pod_that_runs(scene: &mut Scene) {
     let pod = scene.pod.clone();
     let none = Value::Null;
-    let path = format!("/api/v1/namespaces/{}/pods/{pod}", scene.namespace);
+    let url = format!("/api/v1/namespaces/{}/pods/{pod}", scene.namespace);
     for (what, way) in [
         ("exec", "exec?command=true&stdout=1&container=runtime"),
         ("attach", "attach?stdout=1&container=runtime"),
         ("port-forward", "portforward?ports=39128"),
         ("proxy", "proxy/"),
     ] {
-        scene.connects(what, &format!("{path}/{way}"));
+        scene.connects(what, &format!("{url}/{way}"));
     }
     let image = format!("pod/{pod}");
     scene.guarded(

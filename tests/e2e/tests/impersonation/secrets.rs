@@ -32,8 +32,9 @@ impl Endpoint {
                 let text = String::from_utf8_lossy(&request[..read]).into_owned();
                 all.lock().unwrap().push_str(&text);
                 let body = r#"{"choices":[{"message":{"role":"assistant","content":"hello"}}]}"#;
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-                let reply = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let start =
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                let reply = format!("{start}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(reply.as_bytes()).await;
             }
         });
