@@ -232,7 +232,8 @@ async fn a_network_policy_lets_through_what_it_names_and_nothing_else() {
         Ok(address) => Some(tokio::net::TcpListener::bind((address, 0)).await.unwrap()),
         Err(_) => None,
     };
-    let outside = listener.map(|listener| listener.local_addr().unwrap().to_string());
+    let outside = listener.as_ref();
+    let outside = outside.map(|listener| listener.local_addr().unwrap().to_string());
     if let Some(outside) = &outside {
         cases.push(("outside", &two, outside.clone(), false));
     }
