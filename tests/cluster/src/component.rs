@@ -160,10 +160,33 @@ impl Drop for Component {
 pub struct Paused(u32);
 
 impl Paused {
+    /// Returns once no thread of the process runs any more: each stops by itself, when it next enters or leaves the kernel.
     pub(crate) fn stop(pid: u32) -> Self {
+        const TRIES: u32 = 2_000;
         signal(pid, Signal::STOP);
+        for _ in 0..TRIES {
+            if has_stopped(pid) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Self(pid)
     }
+}
+
+/// Also of a process that has ended.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten().flatten();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // "PID (NAME) STATE …", and the name may hold anything.
+        let state = stat
+            .rsplit(')')
+            .next()
+            .and_then(|it| it.split_whitespace().next());
+        !matches!(state, Some("R" | "S" | "D"))
+    })
 }
 
 impl Drop for Paused {
