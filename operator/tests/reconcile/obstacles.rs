@@ -1,6 +1,7 @@
 //! Why no pod may run, and that it runs when the reason is gone.
 
 use axiom_hive_operator::api::condition::ConditionType;
+use axiom_hive_operator::api::task::Outcome;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
@@ -81,15 +82,24 @@ async fn a_foreign_policy_that_opens_runner_pods_starts_none_and_ends_one() {
     api.create(&PostParams::default(), &object(open))
         .await
         .unwrap();
+    // It ran without its walls, for however short a time: nothing makes up for that.
+    let opened = world.ended(&task).await;
+    let status = opened.status.as_ref().unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Failed));
+    assert_eq!(status.reason.as_deref(), Some("containmentFailed"));
+    assert_eq!(world.history(&task).await, ["intent", "failed"]);
+    assert!(world.all_pods().await.is_empty());
+    // Its supervisor cannot end a task whose pod is gone.
+    assert_ne!(late.run().await, 0);
+
+    let task = world.task("after", json!({})).await;
     let blocked = world.because(&task, "ForeignPolicy").await;
     assert_eq!(condition(&blocked, ConditionType::Stalled).0, "True");
     let isolated = condition(&blocked, ConditionType::NetworkIsolated);
     assert_eq!(isolated, ("False", "ForeignPolicy"));
     assert!(world.all_pods().await.is_empty());
-    // Its supervisor cannot end a task whose pod is gone.
-    assert_ne!(late.run().await, 0);
     api.delete("open", &DeleteParams::default()).await.unwrap();
-    let pod = world.intended(&task, 1).await;
+    let pod = world.intended(&task, 0).await;
     world.run(&pod).await;
     let task = world.ended(&task).await;
     assert_eq!(reason(&task), "Answered");
