@@ -71,7 +71,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         "the supervisor's socket",
         "socket.socket(socket.AF_UNIX).connect('/axiom-hive/socket/runtime')",
     ),
-    walled("a variable of the image", "os.environ['PYTHONPATH']"),
+    walled("a variable of the image", "os.environ['PYTHONUNBUFFERED']"),
     walled(
         "a service account's token",
         "open('/var/run/secrets/kubernetes.io/serviceaccount/token').read()",
@@ -241,4 +241,16 @@ def proxy(request, must_say=b''):
 def tunnel(request, more):
     if b'web-listed' not in said(request, more):
         raise OSError('nothing came back')
+";
+
+/// Before the attempts of the bare pod: the enforcer refuses a new pod's first packets, and what fails for
+/// that would show no wall.
+pub(crate) const UNTIL_CONNECTED: &str = r"
+import time
+for _ in range(60):
+    try:
+        tcp('10.96.0.1', 443)
+        break
+    except OSError:
+        time.sleep(0.25)
 ";

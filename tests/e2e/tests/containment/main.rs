@@ -4,7 +4,7 @@
 mod attempts;
 mod bombs;
 
-use attempts::{ATTEMPTS, PRELUDE};
+use attempts::{ATTEMPTS, PRELUDE, UNTIL_CONNECTED};
 use axiom_hive_core::record::{Body, ContainmentLevel, Observed};
 use axiom_hive_e2e::pods::{Pods, pod};
 use axiom_hive_e2e::{Release, Tasks};
@@ -176,10 +176,11 @@ async fn nothing_gets_through_the_walls() {
     let program = targets.program();
     let image = release.image("python-runtime");
     let image = format!("{}@{}", image.name, image.digest);
+    let connected = format!("{PRELUDE}{UNTIL_CONNECTED}{program}");
     let bare = pod(
         "bare",
         &image,
-        &["python3", "-c", &program],
+        &["python3", "-c", &connected],
         &json!({}),
         &json!({}),
     );
