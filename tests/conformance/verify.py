@@ -17,15 +17,7 @@ import sys
 
 import ed25519
 import record as records
-
-
-class Wrong(Exception):
-    """Something does not hold."""
-
-
-def need(holds, what):
-    if not holds:
-        raise Wrong(what)
+from record import Wrong, need
 
 
 def sha256(*parts):
@@ -351,7 +343,7 @@ def verdict(kind, path, vkey):
     """None when everything holds, else what does not."""
     try:
         VERIFIERS[kind](path, vkey)
-    except (Wrong, records.Wrong) as wrong:
+    except Wrong as wrong:
         return str(wrong)
     except (ValueError, OSError) as error:
         # Text that is none, a file that is not there.

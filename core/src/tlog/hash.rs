@@ -41,7 +41,13 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
 /// The hashes of many entries; in less time than one by one.
 #[must_use]
 pub fn leaf_hashes(entries: &[&[u8]]) -> Vec<Hash> {
-    hash_all(entries, |entry| Message::new(LEAF, entry))
+    let (pairs, last) = entries.as_chunks::<2>();
+    let mut hashes = Vec::with_capacity(entries.len());
+    for pair in pairs {
+        hashes.extend(Message::hash_both(&pair.map(|it| Message::new(LEAF, it))));
+    }
+    hashes.extend(last.iter().map(|entry| leaf_hash(entry)));
+    hashes
 }
 
 /// The hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
@@ -66,16 +72,6 @@ pub fn node_hashes(children: &[[Hash; 2]]) -> Vec<Hash> {
 
 fn concatenated(children: &[Hash; 2]) -> [[u8; 32]; 2] {
     children.map(|hash| hash.0)
-}
-
-fn hash_all<'m, T>(items: &'m [T], message: impl Fn(&'m T) -> Message<'m>) -> Vec<Hash> {
-    let (pairs, last) = items.as_chunks::<2>();
-    let mut hashes = Vec::with_capacity(items.len());
-    for pair in pairs {
-        hashes.extend(Message::hash_both(&pair.each_ref().map(&message)));
-    }
-    hashes.extend(last.iter().map(|item| message(item).hash()));
-    hashes
 }
 
 const LEAF: u8 = 0;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::kubectl::Tool;
+use axiom_hive_testcluster::tool::Tool;
 
 const NAMESPACE: &str = "axiom-hive";
 const CHART: &str = "charts/axiom-hive";

@@ -5,8 +5,8 @@ use axiom_hive_testcluster::{Size, TestCluster, eventually};
 use serde_json::{Value, json};
 
 use crate::guard_objects::{bad_pods, operators_objects, pod, runner, templates};
-use crate::kubectl::{Said, Tool, root};
 use crate::support::install_definitions;
+use axiom_hive_testcluster::tool::{Said, Tool, root};
 
 const OPERATOR: &str = "system:serviceaccount:axiom-hive:axiom-hive-operator";
 const NAMESPACE: &str = "team";

@@ -4,7 +4,6 @@
 mod chart;
 mod guard;
 mod guard_objects;
-mod kubectl;
 mod ledger_secrets;
 mod samples;
 mod smoke;

@@ -8,8 +8,8 @@ use axiom_hive_operator::admission::authority::Periods;
 use axiom_hive_operator::api::Constitution;
 use axiom_hive_testcluster::{Size, TestCluster};
 
-use crate::kubectl::{Tool, root};
 use crate::support::{Running, put_in_force};
+use axiom_hive_testcluster::tool::{Tool, root};
 
 /// What a bad sample's head says that it must hear.
 const REFUSED: &str = "# Refused: ";

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::kubectl::root;
 use crate::ledger::OPERATOR;
 use crate::world::{RELEASE, World};
+use axiom_hive_testcluster::tool::root;
 
 /// The operator's writes in this namespace: verb and resource.
 fn writes(world: &World) -> Vec<String> {

@@ -10,8 +10,8 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::kubectl::Tool;
 use crate::world::{RELEASE, World, condition, reason, uid};
+use axiom_hive_testcluster::tool::Tool;
 
 #[tokio::test]
 async fn a_task_is_answered_by_the_pod_that_its_intent_names() {

@@ -17,6 +17,3 @@ mod life;
 mod obstacles;
 mod restart;
 mod world;
-
-#[path = "../api_server/kubectl.rs"]
-mod kubectl;

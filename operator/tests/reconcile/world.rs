@@ -22,8 +22,8 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::kubectl::{Tool, root};
 use crate::ledger::{LedgerService, OPERATOR};
+use axiom_hive_testcluster::tool::{Tool, root};
 
 /// The release's namespace.
 pub(crate) const RELEASE: &str = "axiom-hive";

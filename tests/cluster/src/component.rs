@@ -180,13 +180,14 @@ fn has_stopped(pid: u32) -> bool {
     let mut threads = threads.into_iter().flatten().flatten();
     threads.all(|thread| {
         let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // "PID (NAME) STATE …", and the name may hold anything.
-        let state = stat
-            .rsplit(')')
-            .next()
-            .and_then(|it| it.split_whitespace().next());
-        !matches!(state, Some("R" | "S" | "D"))
+        !matches!(after_name(&stat).next(), Some("R" | "S" | "D"))
     })
+}
+
+/// State, parent and what follows in "PID (NAME) STATE PPID …", where the name may hold anything.
+fn after_name(stat: &str) -> impl Iterator<Item = &str> {
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace()
 }
 
 impl Drop for Paused {
@@ -207,10 +208,8 @@ fn child_of(parent: u32) -> Option<u32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |pid: &u32| {
-        // "PID (NAME) STATE PPID …", and the name may hold anything.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+        after_name(&stat).nth(1) == Some(&parent.to_string())
     };
     pids.filter(is_child).min()
 }

@@ -41,11 +41,13 @@ mod namespace;
 mod network;
 mod node;
 mod pki;
+pub mod pods;
 mod programs;
 mod provisioner;
 mod startup;
 mod state;
 mod supervisor;
+pub mod tool;
 
 pub use component::{Component, Paused};
 pub use error::Error;

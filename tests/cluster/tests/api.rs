@@ -252,7 +252,7 @@ async fn an_own_cluster_survives_the_death_of_its_api_server_and_leaves_nothing(
         client.apiserver_version(),
     );
     let answer = request.await;
-    assert!(!matches!(answer, Ok(Ok(_))), "a paused API server answered");
+    assert!(answer.is_err(), "a paused API server answered: {answer:?}");
     drop(paused);
     client.apiserver_version().await.unwrap();
 

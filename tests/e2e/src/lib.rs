@@ -49,6 +49,14 @@ pub struct Image {
     pub digest: String,
 }
 
+impl Image {
+    /// As a task names it, pinned.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}@{}", self.name, self.digest)
+    }
+}
+
 impl Release {
     /// The release of this program's tests, installed once. `None` where no cluster is asked for.
     pub async fn shared() -> Option<&'static Self> {

@@ -142,8 +142,7 @@ async fn of_runner_pods_no_first_packet_gets_through() {
     created.unwrap();
     release.constitution(constitution(namespace.name())).await;
     let tasks = release.tasks(&namespace).await;
-    let image = release.image("python-runtime");
-    let image = format!("{}@{}", image.name, image.digest);
+    let image = release.image("python-runtime").reference();
     let program = knock(&address);
     let (mut walled, mut bare) = (Count::default(), Count::default());
     let names: Vec<String> = (0..count).map(|number| format!("knock-{number}")).collect();

@@ -28,7 +28,7 @@ fn python(release: &Release, program: &str, prompt: &str) -> Value {
         "constitutionRef": {"name": "e2e-open"},
         "prompt": prompt,
         "runtime": {"process": {
-            "image": format!("{}@{}", image.name, image.digest),
+            "image": image.reference(),
             "command": ["python3", "-c", program],
             "protocol": "text",
         }},

@@ -107,7 +107,7 @@ pub(crate) fn task(release: &Release, constitution: &str, program: &str) -> Valu
         "prompt": "try",
         "retryLimit": 0,
         "runtime": {"process": {
-            "image": format!("{}@{}", image.name, image.digest),
+            "image": image.reference(),
             "command": ["python3", "-c", JOIN],
             "args": pieces,
             // What a dynamic program would load before its first instruction, were it not behind the walls by then.
@@ -174,8 +174,7 @@ async fn nothing_gets_through_the_walls() {
     constitution(release, namespace.name(), listed).await;
     let tasks = release.tasks(&namespace).await;
     let program = targets.program();
-    let image = release.image("python-runtime");
-    let image = format!("{}@{}", image.name, image.digest);
+    let image = release.image("python-runtime").reference();
     let connected = format!("{PRELUDE}{UNTIL_CONNECTED}{program}");
     let bare = pod(
         "bare",

@@ -129,7 +129,7 @@ fn sleeper(release: &Release, constitution: &str, seconds: u32) -> Value {
         "prompt": "sleep",
         "retryLimit": 0,
         "runtime": {"process": {
-            "image": format!("{}@{}", image.name, image.digest),
+            "image": image.reference(),
             "command": ["python3", "-c", program],
             "protocol": "text",
         }},
