@@ -45,7 +45,7 @@ lint: ## formatting, clippy, licences, bans, sources
 	@sh tests/bootstrap.sh rust
 	@sh tests/lint.sh
 
-generate: ## write crds/ from the Rust types
+generate: ## write crds/ and docs/API.md from the Rust types
 	@sh tests/bootstrap.sh rust
 	@cargo run --locked --quiet -p axiom_hive_operator --bin crdgen
 

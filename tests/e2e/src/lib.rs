@@ -270,6 +270,19 @@ impl Release {
         reply.records
     }
 
+    /// The one terminal record of a task that ended, which its status names.
+    pub async fn one_end(&self, task: &SupervisedTask) -> StoredRecord {
+        let uid = task.metadata.uid.as_deref().unwrap();
+        let mut ends = self.records(uid).await;
+        ends.retain(|record| record.record.is_terminal());
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        let end = ends.remove(0);
+        let status = task.status.as_ref().unwrap();
+        let index = status.ledger.as_ref().map(|it| it.index);
+        assert_eq!(index, Some(i64::try_from(end.index).unwrap()), "{status:?}");
+        end
+    }
+
     async fn secret(&self, name: &str, key: &str) -> String {
         let api: Api<Secret> = Api::namespaced(self.client().await, RELEASE_NAMESPACE);
         let data = api.get(name).await.unwrap().data.unwrap();
@@ -320,6 +333,13 @@ impl Release {
         .await
         .unwrap();
     }
+}
+
+/// A count of `tests/budget.toml`.
+#[must_use]
+pub fn budget(name: &str, default: usize) -> usize {
+    let given = std::env::var(format!("AXIOM_HIVE_BUDGET_{}", name.to_uppercase()));
+    given.map_or(default, |count| count.parse().unwrap())
 }
 
 fn root() -> PathBuf {

@@ -110,9 +110,15 @@ impl Pods {
         api.create(&PostParams::default(), &object).await.unwrap();
     }
 
-    /// The runner pod of a task, once its supervisor runs.
+    /// The first runner pod of a task, once its supervisor runs.
     pub async fn runner(&self, task_uid: &str) -> Pod {
-        let mine = ListParams::default().labels(&format!("axiomhive.io/task-uid={task_uid}"));
+        self.attempt(task_uid, 0).await
+    }
+
+    /// The runner pod of that attempt, counted from 0, once its supervisor runs.
+    pub async fn attempt(&self, task_uid: &str, attempt: u32) -> Pod {
+        let labels = format!("axiomhive.io/task-uid={task_uid},axiomhive.io/attempt={attempt}");
+        let mine = ListParams::default().labels(&labels);
         eventually("a runner pod that runs", RUNNER_SECONDS, async || {
             let pod = self.all.api.list(&mine).await.ok()?.items.pop()?;
             let phase = pod.status.as_ref()?.phase.as_deref()?;
