@@ -343,7 +343,9 @@ async fn an_evicted_runner_pod_costs_an_attempt() {
         return;
     };
     let namespace = release.namespace("evicted").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     bind_edit(&Kubectl::new(release.cluster(), None, namespace.name()));
     let dana = Kubectl::new(release.cluster(), Some(USER), namespace.name());
     let tasks = release.tasks(&namespace).await;
