@@ -1,5 +1,5 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: cluster cluster-down demo test e2e soak bench bench-ledger lint generate tools help
+.PHONY: cluster cluster-down demo test e2e soak explore bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
 # What bootstrap.sh installs on a fresh machine is found in the same call.
 export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.cache/tools/bin:/usr/local/go/bin:$(PATH)
@@ -34,6 +34,10 @@ cluster-down: ## end it and remove all that it made
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 	@sh tests/bootstrap.sh rust python
 	@sh tests/soak.sh
+
+explore: ## the part of soak that fails the power of the ledger's disk at every step, in ten million states
+	@sh tests/bootstrap.sh rust
+	@sh tests/soak.sh ledger_explorer_states
 
 bench: ## speed of interceptor, append and verify, next to the bare operations
 	@sh tests/bootstrap.sh rust

@@ -51,6 +51,25 @@ fn done(kubectl: &Kubectl, arguments: &[&str]) {
     assert!(said.ok, "{}", said.text);
 }
 
+/// No new pod comes to this node until this is dropped.
+struct Cordon<'k>(&'k Kubectl, String);
+
+impl<'k> Cordon<'k> {
+    fn new(admin: &'k Kubectl, node: &str) -> Self {
+        done(admin, &["cordon", node]);
+        Self(admin, node.to_owned())
+    }
+}
+
+impl Drop for Cordon<'_> {
+    fn drop(&mut self) {
+        let said = self.0.run(&["uncordon", &self.1], &Value::Null);
+        if !said.ok {
+            eprintln!("{} stays closed: {}", self.1, said.text);
+        }
+    }
+}
+
 fn node_of(pod: &Pod) -> String {
     pod.spec.as_ref().unwrap().node_name.clone().unwrap()
 }
@@ -87,6 +106,7 @@ async fn a_drained_node_costs_an_attempt_and_no_answer() {
     let uid = task.metadata.uid.unwrap();
     let first = node_of(&pods.runner(&uid).await);
     let selector = format!("--pod-selector=axiomhive.io/task-uid={uid}");
+    let closed = Cordon::new(&admin, &first);
     // Only this pod: the ledger may be there too, and is moved by nothing here.
     let drain = [
         "drain",
@@ -98,7 +118,7 @@ async fn a_drained_node_costs_an_attempt_and_no_answer() {
     ];
     done(&admin, &drain);
     let second = node_of(&pods.attempt(&uid, 1).await);
-    done(&admin, &["uncordon", &first]);
+    drop(closed);
     assert_ne!(first, second);
     assert_eq!(ended_by(release, &namespace, "moved").await, 1);
     eprintln!("drained from {first}, answered on {second}");
@@ -121,15 +141,20 @@ async fn an_attempt_that_comes_back_from_a_partition_ends_nothing() {
     );
     let ledger: Api<Pod> = Api::namespaced(client.clone(), RELEASE_NAMESPACE);
     let near = node_of(&ledger.get("axiom-hive-ledger-0").await.unwrap());
-    done(&admin, &["cordon", &near]);
-    let spec = slow(release, namespace.name(), 10);
+    let closed = Cordon::new(&admin, &near);
+    let spec = slow(release, namespace.name(), 12);
     let task = tasks.apply("torn", spec).await.unwrap();
     let uid = task.metadata.uid.unwrap();
     let first = pods.runner(&uid).await;
     let far = node_of(&first);
     assert_ne!(near, far);
-    done(&admin, &["uncordon", &near]);
-    done(&admin, &["cordon", &far]);
+    drop(closed);
+    let closed = Cordon::new(&admin, &far);
+    // This cluster's one name server is not to be cut off too.
+    let names = Kubectl::new(cluster, None, "kube-system");
+    done(&names, &["rollout", "restart", "deployment/coredns"]);
+    let moved = ["rollout", "status", "deployment/coredns", "--timeout=60s"];
+    done(&names, &moved);
     let node = far.rsplit('-').next().unwrap().parse().unwrap();
     let cut = cluster.fault(&Fault::Partition { node }, 120).await;
     let cut = cut.unwrap();
@@ -153,7 +178,7 @@ async fn an_attempt_that_comes_back_from_a_partition_ends_nothing() {
     })
     .await
     .unwrap();
-    done(&admin, &["uncordon", &far]);
+    drop(closed);
     assert_eq!(ended_by(release, &namespace, "torn").await, 1);
     eprintln!("cut off on {far}, answered on {near}");
 }
