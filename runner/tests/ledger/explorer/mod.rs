@@ -139,7 +139,7 @@ fn explore(script: &Script, share: u32) {
     let limit = u64::from(budget("LEDGER_EXPLORER_STATES", 10_000)) * u64::from(share) / 100;
     let start = Instant::now();
     let explored = Explorer::new(script).explore(limit);
-    println!("{}: {explored:?} in {:?}", script.name, start.elapsed());
+    eprintln!("{}: {explored:?} in {:?}", script.name, start.elapsed());
     assert!(explored.states == limit || explored.is_all);
 }
 
