@@ -1,6 +1,8 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: cluster cluster-down conformance demo test e2e soak bench bench-ledger lint generate tools help
+.PHONY: cluster cluster-down conformance demo test e2e soak explore bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
+# What bootstrap.sh installs on a fresh machine is found in the same call.
+export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.cache/tools/bin:/usr/local/go/bin:$(PATH)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,12 +40,16 @@ soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 	@sh tests/bootstrap.sh rust python
 	@sh tests/soak.sh
 
+explore: ## the part of soak that fails the power of the ledger's disk at every step, in ten million states
+	@sh tests/bootstrap.sh rust
+	@sh tests/soak.sh ledger_explorer_states
+
 bench: ## speed of interceptor, append and verify, next to the bare operations
 	@sh tests/bootstrap.sh rust
 	@cargo run --release --locked --quiet -p axiom_hive_bench
 
-bench-ledger: ## the ledger under many callers: rate, latency, CPU, bytes, restart
-	@sh tests/bootstrap.sh rust
+bench-ledger: ## the ledger under many callers, next to Tessera: rate, latency, CPU, bytes, restart
+	@sh tests/bootstrap.sh rust go
 	@cargo run --release --locked --quiet -p axiom_hive_bench -- ledger
 
 lint: ## formatting, clippy, licences, bans, sources

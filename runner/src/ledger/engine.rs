@@ -14,7 +14,7 @@ use super::error::{LedgerError, Problem, Problems};
 use super::group::{Fate, Group, Prepared, check_constitution, constitution_of, constitution_slot};
 use super::head::{Head, SignedHead, Slots};
 use super::keys::KeyStore;
-use super::log::{OpenIntent, Place, SEGMENT_BYTES, Segment};
+use super::log::{OpenIntent, Place, Segment};
 use super::open::new_segment;
 use super::reader::LedgerReader;
 use super::storage::Lock;
@@ -34,6 +34,8 @@ pub struct Ledger {
     pub(super) repaired: Vec<Problem>,
     /// Entries up to which every full tile is written.
     pub(super) derived: u64,
+    /// A segment of this length gets a successor.
+    pub(super) segment_bytes: u64,
     /// By slot: where lately used constitutions are recorded, and their digests.
     pub(super) constitutions: HashMap<String, (u64, Digest)>,
     pub(super) _locks: Vec<Lock>,
@@ -119,6 +121,11 @@ impl Ledger {
     /// The payload with this address; `None` when it was never kept, or is erased.
     pub fn payload(&self, commitment: &Commitment) -> Result<Option<Payload>, LedgerError> {
         self.view.payload(commitment)
+    }
+
+    /// From now on a segment that has reached `bytes` gets a successor; 64 MiB where nothing is set.
+    pub fn set_segment_bytes(&mut self, bytes: u64) {
+        self.segment_bytes = bytes;
     }
 
     /// Tasks with an intent and without a terminal record.
@@ -299,7 +306,7 @@ impl Ledger {
         let last = log.segments[number].clone();
         let (size, vkey) = (log.size(), log.key.to_string());
         drop(log);
-        if last.length < SEGMENT_BYTES {
+        if last.length < self.segment_bytes {
             return Ok((number, last));
         }
         let (path, header, length) = new_segment(&*self.view.storage, size, &vkey)?;

@@ -26,7 +26,7 @@ use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
 use super::head::{Slots, wrong_with};
 use super::keys::KeyStore;
-use super::log::{Damage, Log, ReadLog, read_log, segment_path, segment_paths};
+use super::log::{Damage, Log, ReadLog, SEGMENT_BYTES, read_log, segment_path, segment_paths};
 use super::reader::LedgerReader;
 use super::storage::{Disk, Lock, Storage};
 use super::tiles;
@@ -289,6 +289,7 @@ impl Opening {
         };
         Ok(Ledger {
             derived: view.size(),
+            segment_bytes: SEGMENT_BYTES,
             view,
             keys: self.keys,
             heads: self.heads,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod anchors;
+mod explorer;
 mod fixture;
 mod flips;
 mod forgery;
@@ -10,7 +11,6 @@ mod handle;
 mod independent;
 mod mutations;
 mod payloads;
-mod power_loss;
 mod recovery;
 mod repair;
 mod slots;

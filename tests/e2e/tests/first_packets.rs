@@ -72,7 +72,7 @@ fn same_policy(ledger: &str, listed: &str) -> NetworkPolicy {
     .unwrap()
 }
 
-fn constitution(namespace: &str) -> Value {
+fn constitution(release: &Release, namespace: &str) -> Value {
     json!({
         "meta": {"name": namespace, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
@@ -81,7 +81,7 @@ fn constitution(namespace: &str) -> Value {
         "egress": {"allow": [
             {"service": {"namespace": namespace, "name": "listed", "port": 8080, "podLabels": {"app": "listed"}}},
         ]},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     })
 }
 
@@ -135,7 +135,9 @@ async fn of_runner_pods_no_first_packet_gets_through() {
     let policy = same_policy(axiom_hive_e2e::RELEASE_NAMESPACE, namespace.name());
     let created = policies.create(&PostParams::default(), &policy).await;
     created.unwrap();
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     let tasks = release.tasks(&namespace).await;
     let image = release.image("python-runtime").reference();
     let program = knock(&address);

@@ -25,7 +25,7 @@ async fn constitution(release: &Release, name: &str) {
         "meta": {"name": name, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
         "supervisor": {"maxBranches": 1, "minConsensusRatio": "0.75"},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     });
     release.constitution(spec).await;
 }

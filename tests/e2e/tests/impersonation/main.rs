@@ -112,12 +112,12 @@ fn deployment(template: &Value) -> Value {
     })
 }
 
-fn constitution(namespace: &str) -> Value {
+fn constitution(release: &Release, namespace: &str) -> Value {
     json!({
         "meta": {"name": namespace, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
         "supervisor": {"maxBranches": 2, "minConsensusRatio": "0.75"},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     })
 }
 
@@ -305,7 +305,9 @@ async fn an_edit_user_gets_nowhere() {
         return;
     };
     let namespace = release.namespace("edit").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     let admin = Kubectl::new(release.cluster(), None, namespace.name());
     bind_edit(&admin);
     let tasks = release.tasks(&namespace).await;
@@ -341,7 +343,9 @@ async fn an_evicted_runner_pod_costs_an_attempt() {
         return;
     };
     let namespace = release.namespace("evicted").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     bind_edit(&Kubectl::new(release.cluster(), None, namespace.name()));
     let dana = Kubectl::new(release.cluster(), Some(USER), namespace.name());
     let tasks = release.tasks(&namespace).await;
@@ -369,7 +373,9 @@ async fn a_policy_that_opens_runner_pods_keeps_them_from_running() {
         return;
     };
     let namespace = release.namespace("opened").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     bind_edit(&Kubectl::new(release.cluster(), None, namespace.name()));
     let dana = Kubectl::new(release.cluster(), Some(USER), namespace.name());
     let tasks = release.tasks(&namespace).await;
