@@ -1,5 +1,5 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: cluster cluster-down demo test e2e soak explore bench bench-ledger lint generate tools help
+.PHONY: cluster cluster-down conformance demo test e2e soak explore bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
 # What bootstrap.sh installs on a fresh machine is found in the same call.
 export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.cache/tools/bin:/usr/local/go/bin:$(PATH)
@@ -30,6 +30,11 @@ cluster: ## a real Kubernetes on this machine (root, Linux): built once, started
 
 cluster-down: ## end it and remove all that it made
 	@sh tests/cluster/run.sh down
+
+conformance: ## foreign tools judge ledgers, receipts and charts; Helm 3 installs and upgrades
+	@sh tests/bootstrap.sh rust go cluster
+	@sh tests/conformance/run.sh
+	@sh tests/conformance/charts.sh install
 
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 	@sh tests/bootstrap.sh rust python

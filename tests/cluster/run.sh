@@ -63,6 +63,8 @@ if [ "${1:-}" = ci ]; then
     stage 'tasks run to verified receipts' try tasks
     # Under its walls and its guard: whoever wants out of a runner pod, or into one.
     stage 'containment, impersonation and first packets tried' try containment impersonation first_packets
+    # Alone: nodes are closed and cut off meanwhile.
+    stage 'a drained node and a partition tried' try nodes
     # Its guard would bind the tests that follow.
     stage 'started anew' anew
     stage 'faults tried' try faults

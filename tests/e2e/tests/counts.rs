@@ -14,13 +14,16 @@ use axiom_hive_operator::api::task::Outcome;
 use axiom_hive_testcluster::audit::Write;
 use axiom_hive_testcluster::{Namespace, client_from, eventually};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const OPERATOR: &str = "axiom-hive-operator";
-/// Writes at the same time.
+/// Tasks at the same time: all of them have a place at once, or they would have to say that they wait.
+const BATCH: usize = 4;
+/// Objects made at the same time.
 const AT_ONCE: usize = 16;
 /// Upper bound of the operator's writes for one of many tasks.
 const MAX_WRITES: f64 = 2.1;
@@ -66,7 +69,7 @@ async fn normal_tasks_cost_two_writes(release: &Release, namespace: &Namespace<'
     let count = budget("cluster_tasks", 5);
     let tasks = release.tasks(namespace).await;
     let names: Vec<String> = (0..count).map(|number| format!("task-{number}")).collect();
-    for batch in names.chunks(AT_ONCE) {
+    for batch in names.chunks(BATCH) {
         for name in batch {
             tasks.apply(name, echo("hello")).await.unwrap();
         }
@@ -144,26 +147,30 @@ async fn finished(tasks: Arc<Tasks>, operators: Api<SupervisedTask>, name: Strin
     patched.unwrap();
 }
 
-/// Of each replica, in MiB: what its container holds without what can be dropped.
+/// Of each replica, in MiB: the memory that is its own (anonymous), as its kubelet counted it after this call.
 async fn memory(release: &Release) -> BTreeMap<String, u64> {
+    let since = Timestamp::now();
     let admin = Kubectl::new(release.cluster(), None, RELEASE_NAMESPACE);
     let pods: Api<Pod> = Api::namespaced(release.client().await, RELEASE_NAMESPACE);
     let mine = ListParams::default().labels(&format!("app.kubernetes.io/name={OPERATOR}"));
-    let mut found = BTreeMap::new();
-    for pod in pods.list(&mine).await.unwrap() {
-        let (name, spec) = (pod.metadata.name.unwrap(), pod.spec.unwrap());
-        let url = format!(
-            "/api/v1/nodes/{}/proxy/stats/summary",
-            spec.node_name.unwrap()
-        );
-        let said = admin.run(&["get", "--raw", &url], &Value::Null);
-        let summary: Value = serde_json::from_str(&said.text).unwrap_or_default();
-        let mut all = summary["pods"].as_array().into_iter().flatten();
-        let stats = all.find(|it| it["podRef"]["name"] == name.as_str());
-        let bytes = stats.and_then(|it| it["containers"][0]["memory"]["rssBytes"].as_u64());
-        found.extend(bytes.map(|bytes| (name, bytes >> 20)));
-    }
-    found
+    let counted = eventually("fresh statistics of every replica", 120, async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut found = BTreeMap::new();
+        for pod in pods.list(&mine).await.ok()? {
+            let (name, spec) = (pod.metadata.name?, pod.spec?);
+            let url = format!("/api/v1/nodes/{}/proxy/stats/summary", spec.node_name?);
+            let said = admin.run(&["get", "--raw", &url], &Value::Null);
+            let summary: Value = serde_json::from_str(&said.text).ok()?;
+            let mut all = summary["pods"].as_array()?.iter();
+            let stats = all.find(|it| it["podRef"]["name"] == name.as_str())?;
+            let memory = &stats["containers"][0]["memory"];
+            let at: Timestamp = memory["time"].as_str()?.parse().ok()?;
+            let bytes = memory["rssBytes"].as_u64().filter(|_| at > since)?;
+            found.insert(name, bytes >> 20);
+        }
+        Some(found)
+    });
+    counted.await.unwrap()
 }
 
 async fn tasks_that_have_ended_cost_little_memory(release: &Release, namespace: &Namespace<'_>) {
@@ -195,11 +202,7 @@ async fn tasks_that_have_ended_cost_little_memory(release: &Release, namespace: 
     .await
     .unwrap();
     tasks.end(&name).await;
-    let listed = eventually("statistics of new pods", 60, async || {
-        let found = memory(release).await;
-        (found.len() >= 2).then_some(found)
-    });
-    let listed = listed.await.unwrap();
+    let listed = memory(release).await;
     eprintln!(
         "memory of the replicas beside {count} tasks that have ended, in MiB: \
          {empty:?} before, {watched:?} after, {listed:?} after a restart"
