@@ -115,7 +115,8 @@ fn exit_3_when_every_branch_fails() {
         .run(&["--runtime", "process", "--command", "/bin/false", "hi"])
         .expect(3);
     assert_eq!(ran.stdout, "");
-    assert!(ran.stderr.contains("ExitStatus"), "{}", ran.stderr);
+    let said = "no branch of the runtime gave an answer: in 4 of 4 the process ended with a status other than 0";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
     hive.verify().expect(0);
 }
 
@@ -339,6 +340,46 @@ fn exit_70_for_a_bug() {
 
 /// Invariant 5, and the privacy of what may be published: policy, task, runtime and build are in the
 /// record; no text, salt or key is in a leaf, a tree or a receipt.
+#[test]
+fn an_erased_answer_is_gone_and_every_command_says_by_what() {
+    let hive = Hive::new("[ledger]\nretention_days = 200\n");
+    hive.echo(&["--task-uid", "t-1", "zebra"]).expect(0);
+    hive.cli(&["ledger", "erase", "nowhere", "2"]).expect(5);
+    hive.cli(&["ledger", "erase", "ledger", "0"]).expect(1);
+    hive.cli(&["ledger", "hold", "ledger", "t-1"]).expect(0);
+    let held = hive.cli(&["ledger", "erase", "ledger", "2"]).expect(1);
+    assert!(held.stderr.contains("t-1 is on hold"), "{}", held.stderr);
+    let listed = hive.cli(&["ledger", "hold", "ledger"]).expect(0);
+    assert_eq!(listed.stdout, "t-1\n");
+    hive.cli(&["ledger", "unhold", "ledger", "t-1"]).expect(0);
+    let due = ["ledger", "retain", "ledger", "--dry-run"];
+    let due = hive.cli(&due).expect(0);
+    assert!(
+        due.stdout.contains("0 records of 0 tasks"),
+        "{}",
+        due.stdout
+    );
+
+    let erased = hive.cli(&["ledger", "erase", "ledger", "2"]).expect(0);
+    let said = "payloads erased by record 3\nrecords of the same task that hold payloads: 1\n";
+    assert!(erased.stdout.ends_with(said), "{}", erased.stdout);
+    hive.cli(&["ledger", "erase", "ledger", "1"]).expect(0);
+    for file in walk(&hive.path("ledger")) {
+        let bytes = std::fs::read(&file).unwrap();
+        let is_there = bytes.windows(5).any(|found| found == b"zebra");
+        assert!(!is_there, "{}", file.display());
+    }
+    let replayed = hive.cli(&["replay", "ledger", "2"]).expect(7);
+    assert!(
+        replayed.stderr.contains("erased by record 4"),
+        "{}",
+        replayed.stderr
+    );
+    let verified = hive.verify().expect(0);
+    assert!(verified.stdout.contains("1 kept"), "{}", verified.stdout);
+    hive.echo(&["again"]).expect(0);
+}
+
 #[test]
 fn a_record_names_its_policy_and_holds_no_text() {
     let hive = Hive::default();

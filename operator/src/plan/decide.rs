@@ -9,11 +9,10 @@
 //!                          └─ waits          └─ advance (the next attempt) · close (no attempt is left)
 //! ```
 
-use axiom_hive_core::record::{Body, Record, StopEvent};
+use axiom_hive_core::record::{Body, Record, StopEvent, explain};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::pods::{PodPhase, PodSeen};
-use super::sentence::explain;
 use crate::api::condition::ConditionReason;
 
 /// How long an image may take to be pulled before the task fails.

@@ -12,6 +12,5 @@ pub mod quantity;
 pub mod reach;
 pub mod resolve;
 pub mod resources;
-pub mod sentence;
 pub mod status;
 pub mod validate;

@@ -1,11 +1,10 @@
 //! What a task's status says, from the step that was taken.
 
-use axiom_hive_core::record::{Body, Reason, Record};
+use axiom_hive_core::record::{Body, Reason, Record, explain};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::decide::Waiting;
-use super::sentence::explain;
 use crate::api::condition::{ConditionReason, ConditionStatus, ConditionType, Desired, find, set};
 use crate::api::task::{
     Agreement, LedgerPointer, Outcome, PodRef, Removed, ResolvedConstitution, SecretRef,

@@ -167,6 +167,24 @@ pub enum LedgerError {
         /// Records in the ledger.
         size: u64,
     },
+    /// The payload of that record is what others are read by.
+    #[error(
+        "record {0} records a constitution: its text must stay, since the tasks under it are kept and \
+         replayed by it"
+    )]
+    Constitution(u64),
+    /// A legal hold.
+    #[error("task {0} is on hold: nothing of it may be erased until the hold is lifted")]
+    Held(String),
+    /// The erasure is in the log, and not yet carried out.
+    #[error(
+        "the erasure is recorded, but not carried out ({0}); it is done again when the ledger is \
+         opened next, or erases next"
+    )]
+    NotErased(Box<LedgerError>),
+    /// A hold on nothing, or one too many.
+    #[error("a hold must {0}")]
+    Hold(&'static str),
     /// The user's state directory is unknown.
     #[error("XDG_STATE_HOME or HOME must be an absolute path: keys are kept below it")]
     NoStateDirectory,

@@ -279,6 +279,8 @@ pub(super) struct StoredPayload<'a> {
     pub commitment: Commitment,
     /// The encoded payload; `None` once it is erased.
     pub encoded: Option<&'a [u8]>,
+    /// Of the encoded payload, in bytes.
+    pub length: usize,
 }
 
 /// Writes a frame's payload section, and gives the payloads' commitments.
@@ -323,9 +325,38 @@ pub(super) fn decode_payloads(section: &[u8]) -> Result<Vec<StoredPayload<'_>>, 
         all.push(StoredPayload {
             commitment,
             encoded,
+            length,
         });
     }
     Ok(all)
+}
+
+/// Overwrites payloads of the intact frame at the start of `bytes` with zeros; what it gives is how many
+/// were still there. The record, and with it the tree, stays as it is.
+pub(super) fn erase_payloads(
+    salt: [u8; 8],
+    bytes: &mut [u8],
+    erased: &[Commitment],
+) -> Result<usize, &'static str> {
+    let frame = decode_frame(salt, bytes)?;
+    let start = FRAME_HEADER_BYTES + frame.record.len() + 4;
+    let mut section = frame.payloads.to_vec();
+    let mut at = 0;
+    let mut gone = 0;
+    for payload in decode_payloads(frame.payloads)? {
+        let length = payload.encoded.map_or(0, <[u8]>::len);
+        if length > 0 && erased.contains(&payload.commitment) {
+            section[at] = b'E';
+            section[at + PAYLOAD_HEADER_BYTES..][..length].fill(0);
+            gone += 1;
+        }
+        at += PAYLOAD_HEADER_BYTES + payload.length;
+    }
+    let header = header_checksum(salt, &bytes[..FRAME_HEADER_BYTES - 4]);
+    let checksum = crc32c::crc32c_append(header, &section).to_be_bytes();
+    bytes[start..start + section.len()].copy_from_slice(&section);
+    bytes[start + section.len()..][..4].copy_from_slice(&checksum);
+    Ok(gone)
 }
 
 /// Bytes that `payload` takes in a frame.
@@ -442,6 +473,30 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_payload_is_erased_and_nothing_else_changes() {
+        let (payloads, commitments) =
+            encode_payloads(&[payload(b"one"), payload(b""), payload(b"three")]);
+        let mut bytes = encode(0, b"{\"a\":1}", &payloads, true);
+        let before = bytes.clone();
+        assert_eq!(erase_payloads(SALT, &mut bytes, &commitments[1..]), Ok(2));
+        let (frame, old) = (
+            decode_frame(SALT, &bytes).unwrap(),
+            decode_frame(SALT, &before).unwrap(),
+        );
+        assert_eq!((frame.record, frame.signature), (old.record, old.signature));
+        let stored = decode_payloads(frame.payloads).unwrap();
+        assert_eq!(
+            stored.iter().map(|p| p.commitment).collect::<Vec<_>>(),
+            commitments
+        );
+        assert_eq!(stored[0], decode_payloads(old.payloads).unwrap()[0]);
+        assert_eq!((stored[1].encoded, stored[2].encoded), (None, None));
+        let once = bytes.clone();
+        assert_eq!(erase_payloads(SALT, &mut bytes, &commitments[1..]), Ok(0));
+        assert_eq!(bytes, once);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads the whole log once: where each record lies, the tree, the slots, and where the log ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
@@ -16,7 +16,7 @@ use super::tree::Tree;
 
 /// The folder of the segments.
 pub(super) const LOG_FOLDER: &str = "log";
-/// A segment that has reached this length, in bytes, gets a successor: 64 MiB.
+/// A segment that has reached this length, in bytes, gets a successor where nothing else is set: 64 MiB.
 pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One file of the log.
@@ -67,6 +67,10 @@ pub(super) struct Log {
     slots: HashMap<String, u64>,
     payloads: HashMap<Commitment, u64>,
     tasks: BTreeMap<String, Task>,
+    /// Payloads whose bytes are gone, by record, until the erasure that lists them is read.
+    zeroed: HashSet<(u64, Commitment)>,
+    /// Payloads that an erasure lists and whose bytes are still there, by record.
+    unerased: BTreeMap<u64, Vec<Commitment>>,
 }
 
 /// The first byte that is no intact frame.
@@ -97,6 +101,8 @@ impl Log {
             slots: HashMap::new(),
             payloads: HashMap::new(),
             tasks: BTreeMap::new(),
+            zeroed: HashSet::new(),
+            unerased: BTreeMap::new(),
         }
     }
 
@@ -122,6 +128,38 @@ impl Log {
             }
             known.is_ended |= record.is_terminal();
         }
+        if let Body::Erasure {
+            erased_index,
+            commitments,
+            ..
+        } = &record.body
+        {
+            for commitment in commitments {
+                let is_gone = self.zeroed.remove(&(*erased_index, *commitment));
+                if !is_gone && self.payloads.contains_key(commitment) {
+                    let unerased = self.unerased.entry(*erased_index).or_default();
+                    unerased.push(*commitment);
+                }
+            }
+        }
+    }
+
+    /// What erasures list and is still there, by record.
+    pub(super) fn unerased(&self) -> &BTreeMap<u64, Vec<Commitment>> {
+        &self.unerased
+    }
+
+    /// Every erasure so far is carried out.
+    pub(super) fn set_erased(&mut self) {
+        self.unerased.clear();
+    }
+
+    /// The records of every task that has ended, each task's last one last.
+    pub(super) fn ended_tasks(&self) -> Vec<(String, Vec<u64>)> {
+        let ended = self.tasks.iter().filter(|(_, task)| task.is_ended);
+        ended
+            .map(|(uid, task)| (uid.clone(), task.records.clone()))
+            .collect()
     }
 
     pub(super) fn find(&self, slot: &str) -> Option<u64> {
@@ -297,6 +335,8 @@ struct ReadFrame {
     record: Record,
     leaf: Hash,
     commitments: Vec<Commitment>,
+    /// Those of which the bytes are gone.
+    zeroed: Vec<Commitment>,
     signature: Option<[u8; SIGNATURE_BYTES]>,
     /// In bytes.
     length: usize,
@@ -313,14 +353,13 @@ fn read_frame(
     check_number(frame.index, frame.position, first, position)?;
     let record = Record::from_canonical(frame.record)
         .map_err(|error| format!("the record cannot be read by this build: {error}"))?;
-    let commitments = decode_payloads(frame.payloads)?
-        .iter()
-        .map(|payload| payload.commitment)
-        .collect();
+    let payloads = decode_payloads(frame.payloads)?;
+    let zeroed = payloads.iter().filter(|payload| payload.encoded.is_none());
     Ok(ReadFrame {
         record,
         leaf: leaf_hash(frame.record),
-        commitments,
+        zeroed: zeroed.map(|payload| payload.commitment).collect(),
+        commitments: payloads.iter().map(|payload| payload.commitment).collect(),
         signature: frame.signature.copied(),
         length: frame.length,
     })
@@ -351,6 +390,9 @@ fn push_group(log: &mut Log, group: &mut Vec<(Place, ReadFrame)>) {
     let growth = log.tree.grow(group.iter().map(|(_, read)| read.leaf));
     log.tree.take(growth);
     for (place, read) in group.drain(..) {
+        let index = log.size();
+        log.zeroed
+            .extend(read.zeroed.iter().map(|gone| (index, *gone)));
         log.push(place, &read.record, &read.commitments);
     }
 }

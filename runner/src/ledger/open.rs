@@ -11,6 +11,7 @@
 //! | both slots of a pair broken or missing | read-only |
 //! | no key for this log in the key store | read-only |
 //! | a full tile or bundle is missing | written again |
+//! | an erasure is recorded, its payloads are still there | they are erased |
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,6 +23,7 @@ use axiom_hive_core::tlog::SigningKey;
 use super::anchor::{Anchor, Known, contradiction};
 use super::crash::{CrashPoint, reach};
 use super::engine::{Ledger, State};
+use super::erase;
 use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
 use super::head::{Slots, wrong_with};
@@ -282,6 +284,10 @@ impl Opening {
         let view = LedgerReader::new(self.storage, self.log);
         if is_sound {
             tiles::write_missing(&view)?;
+            // The next opening tries again; a disk too full for it must not keep records out.
+            if let Err(error) = erase::carry_out(&view) {
+                tracing::error!(%error, "an erasure is recorded, but cannot be carried out");
+            }
         }
         let state = match (self.key, is_sound) {
             (Some(key), true) => State::Writable(Arc::new(key)),

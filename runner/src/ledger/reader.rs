@@ -148,6 +148,17 @@ impl LedgerReader {
         })
     }
 
+    /// The addresses of the payloads kept in the frame of a record.
+    pub(super) fn kept(&self, index: u64) -> Result<Vec<Commitment>, LedgerError> {
+        let place = self.place(index)?;
+        self.with_frame(index, |frame| {
+            let stored = decode_payloads(frame.payloads);
+            let stored = stored.map_err(|what| self.damaged(place, index, what))?;
+            let kept = stored.iter().filter(|payload| payload.encoded.is_some());
+            Ok(kept.map(|payload| payload.commitment).collect())
+        })
+    }
+
     /// The checkpoint of the whole ledger, as its writer signed it.
     #[must_use]
     pub fn checkpoint(&self) -> Option<String> {
@@ -217,7 +228,7 @@ impl LedgerReader {
         consistency_proof(old, new, &self.log().tree).ok()
     }
 
-    fn place(&self, index: u64) -> Result<Place, LedgerError> {
+    pub(super) fn place(&self, index: u64) -> Result<Place, LedgerError> {
         let log = self.log();
         let place = usize::try_from(index)
             .ok()
@@ -228,7 +239,7 @@ impl LedgerReader {
         })
     }
 
-    fn damaged(&self, place: Place, index: u64, what: &str) -> LedgerError {
+    pub(super) fn damaged(&self, place: Place, index: u64, what: &str) -> LedgerError {
         let path = Arc::clone(&self.log().segments[place.segment as usize].path);
         let problem = Problem::of_file(&*path, what).at(place.offset, index);
         LedgerError::Damaged(Problems(vec![problem]))

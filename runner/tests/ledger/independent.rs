@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
-use super::fixture::{World, budget, intent};
+use super::fixture::{FIRST_SEGMENT, World, budget, intent};
 use super::mutations::{Change, LEDGER, change};
 
 /// The other verifier, asked again and again.
@@ -133,6 +133,33 @@ fn a_large_ledger_is_in_order_for_both() {
         let world = world.fork();
         world.dir.edit(path, |bytes| bytes[77] ^= 4);
         judge_ledger(&world, &key, &mut verifier).unwrap();
+    }
+}
+
+#[test]
+fn an_erased_payload_is_accounted_for_by_both() {
+    let world = World::with_records(3);
+    let mut ledger = world.open().unwrap();
+    let (record, payloads) = intent("a", 0);
+    ledger.append(&record, &payloads).unwrap();
+    let before = world.dir.files()[FIRST_SEGMENT].clone();
+    ledger.erase(&[3], 1).unwrap();
+    drop(ledger);
+    let (key, mut verifier) = (key_of(&world), Verifier::start());
+    judge_ledger(&world, &key, &mut verifier).unwrap();
+    // Recorded, but not carried out; and carried out, but not recorded.
+    let half = world.fork();
+    half.dir.edit(FIRST_SEGMENT, |log| {
+        log[..before.len()].copy_from_slice(&before);
+    });
+    let silent = world.fork();
+    silent
+        .dir
+        .edit(FIRST_SEGMENT, |log| log.truncate(before.len()));
+    for world in [half, silent] {
+        judge_ledger(&world, &key, &mut verifier).unwrap();
+        let report = verify_on(&world.dir, Trust::Key(&key), Depth::Records).unwrap();
+        assert!(!report.is_ok());
     }
 }
 

@@ -16,9 +16,8 @@ pub(crate) static LEDGER: LazyLock<World> = LazyLock::new(|| {
     let mut ledger = world.open().unwrap();
     let (record, payloads) = intent("a", 0);
     ledger.append(&record, &payloads).unwrap();
-    for number in 0..2 {
-        ledger.append(&erasure(number), &[]).unwrap();
-    }
+    ledger.erase(&[5], 1).unwrap();
+    ledger.append(&erasure(1), &[]).unwrap();
     drop(ledger);
     world
 });

@@ -246,6 +246,27 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_name = "VKEY|FILE")]
         key: Option<String>,
     },
+    /// Erase the payloads and salts of one record; the record and every receipt stay
+    Erase { ledger_dir: PathBuf, index: u64 },
+    /// Erase what is past the `retention_days` of its constitution, at least 183, and not on hold
+    Retain {
+        ledger_dir: PathBuf,
+        /// Only say what would be erased
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put a task on hold: nothing of it is erased; without a task, list those on hold
+    Hold {
+        ledger_dir: PathBuf,
+        #[arg(value_name = "TASK_UID")]
+        task: Option<String>,
+    },
+    /// Lift the hold of a task
+    Unhold {
+        ledger_dir: PathBuf,
+        #[arg(value_name = "TASK_UID")]
+        task: String,
+    },
     /// Write the strict static tlog-tiles tree, for foreign tools and web servers
     Export {
         ledger_dir: PathBuf,

@@ -120,11 +120,12 @@ impl<'s> Explorer<'s> {
         let within = |why| format!("{}, {values:?}: {why}", moment.what);
         let progress = (moment.started, moment.acknowledged);
         let opened = self.script.recover(&files, progress, &self.expected);
-        let mut opened = opened.map_err(within)?;
+        let (mut opened, done) = opened.map_err(within)?;
         if !self.opened.insert(hash_of(&(opened.files(), progress))) {
             return Ok(());
         }
-        let went_on = self.script.go_on(&mut opened, progress, &self.expected);
+        let script = self.script;
+        let went_on = script.go_on(&mut opened, done, progress, &self.expected);
         went_on.map_err(within)?;
         let waiting: usize = self.moments.iter().map(VecDeque::len).sum();
         if moment.depth < MAX_DEPTH && waiting < MAX_MOMENTS {
@@ -139,7 +140,7 @@ fn explore(script: &Script, share: u32) {
     let limit = u64::from(budget("LEDGER_EXPLORER_STATES", 10_000)) * u64::from(share) / 100;
     let start = Instant::now();
     let explored = Explorer::new(script).explore(limit);
-    println!("{}: {explored:?} in {:?}", script.name, start.elapsed());
+    eprintln!("{}: {explored:?} in {:?}", script.name, start.elapsed());
     assert!(explored.states == limit || explored.is_all);
 }
 
@@ -156,7 +157,7 @@ fn lone_appends() {
             steps: steps.map(|entry| Step::append(vec![entry])).into(),
             settled: 0,
         },
-        40,
+        30,
     );
 }
 
@@ -175,7 +176,7 @@ fn groups() {
             steps: groups.map(Step::append).into(),
             settled: 0,
         },
-        30,
+        25,
     );
 }
 
@@ -195,7 +196,29 @@ fn segments() {
             steps: groups.map(Step::append).into(),
             settled: 0,
         },
-        25,
+        20,
+    );
+}
+
+#[test]
+fn erasures() {
+    explore(
+        &Script {
+            name: "erasures",
+            // The third group begins a new one.
+            segment_bytes: 2_000,
+            start: World::default(),
+            steps: vec![
+                Step::append(vec![first_use()]),
+                Step::append(vec![begin("a"), end("a")]),
+                Step::append(vec![begin("b")]),
+                Step::Erase(&[1]),
+                Step::append(vec![end("b")]),
+                Step::Erase(&[1, 3]),
+            ],
+            settled: 0,
+        },
+        20,
     );
 }
 

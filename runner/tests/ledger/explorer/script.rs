@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axiom_hive_core::record::{Body, Payload, Record};
+use axiom_hive_core::record::{Body, Label, Payload, Record};
 use axiom_hive_core::supervisor::Entry;
 use axiom_hive_core::tlog::{Hash, MemTree, leaf_hash};
 use axiom_hive_runner::ledger::storage::Memory;
@@ -19,6 +19,8 @@ use super::disk::{Files, Journal, Journaled, Op};
 pub(super) enum Step {
     /// One group.
     Append(Arc<Vec<Entry>>),
+    /// The payloads of these records.
+    Erase(&'static [u64]),
     Repair,
 }
 
@@ -39,9 +41,16 @@ pub(super) struct Expected {
     /// By number of steps done: the records there are.
     sizes: Vec<u64>,
     /// By index.
-    records: Vec<(Vec<u8>, Vec<Payload>)>,
+    records: Vec<ExpectedRecord>,
     /// By number of records.
     roots: Vec<Hash>,
+}
+
+struct ExpectedRecord {
+    bytes: Vec<u8>,
+    payloads: Vec<Payload>,
+    /// So many steps later they are erased.
+    erased_after: Option<usize>,
 }
 
 /// The first use of the constitution of all records here.
@@ -96,30 +105,23 @@ impl Script {
     /// What the ledger holds after each step and `more`, when nothing crashes.
     pub(super) fn expected(&self, more: usize) -> Expected {
         let mut opened = self.open(&files_of(&self.start)).unwrap();
-        let mut sizes = vec![opened.ledger().view().size()];
+        let mut expected = Expected {
+            sizes: Vec::new(),
+            records: Vec::new(),
+            roots: Vec::new(),
+        };
+        expected.note(opened.ledger().view(), 0);
         for number in 0..=self.steps.len() + more {
             opened.perform(&self.step(number)).unwrap();
-            sizes.push(opened.ledger().view().size());
+            expected.note(opened.ledger().view(), number + 1);
         }
-        let view = opened.ledger().view();
-        let record = |index| {
-            (
-                view.record_bytes(index).unwrap(),
-                view.payloads(index).unwrap(),
-            )
-        };
-        let records: Vec<_> = (0..view.size()).map(record).collect();
         let mut tree = MemTree::new();
-        let mut roots = vec![tree.root()];
-        for (record, _) in &records {
-            tree.push(leaf_hash(record));
-            roots.push(tree.root());
+        expected.roots.push(tree.root());
+        for record in &expected.records {
+            tree.push(leaf_hash(&record.bytes));
+            expected.roots.push(tree.root());
         }
-        Expected {
-            sizes,
-            records,
-            roots,
-        }
+        expected
     }
 
     /// Where the script begins, and every operation until its end.
@@ -157,13 +159,14 @@ impl Script {
         Ok(opened)
     }
 
-    /// Opens what a crash left, and says whether everything is there that must be.
+    /// Opens what a crash left, and says whether everything is there that must be, and how many steps
+    /// are done.
     pub(super) fn recover(
         &self,
         files: &Files,
         (started, acknowledged): (usize, usize),
         expected: &Expected,
-    ) -> Result<Opened, String> {
+    ) -> Result<(Opened, usize), String> {
         let opened = self.open(files)?;
         let ledger = opened.ledger();
         let size = ledger.view().size();
@@ -180,21 +183,48 @@ impl Script {
                 "the head over {size} records is not the one that was signed"
             ));
         }
-        Ok(opened)
+        let steps = if size == least { acknowledged } else { started };
+        Ok((opened, steps))
     }
 
-    /// Does again what was not acknowledged, and one step more; then all must be in order.
+    /// With `done` steps all must be in order. Then does again what was not acknowledged, and one step
+    /// more; then all must be in order again.
     pub(super) fn go_on(
         &self,
         opened: &mut Opened,
+        done: usize,
         (started, acknowledged): (usize, usize),
         expected: &Expected,
     ) -> Result<(), String> {
+        if done >= self.settled {
+            opened.check(expected, done)?;
+        }
         let steps = (started + 1).max(self.settled);
         for number in acknowledged..steps {
             opened.perform_noted(number, &self.step(number))?;
         }
         opened.check(expected, steps)
+    }
+}
+
+impl Expected {
+    /// Writes down what there is after `steps`.
+    fn note(&mut self, view: &LedgerReader, steps: usize) {
+        self.sizes.push(view.size());
+        for index in 0..view.size() {
+            let payloads = view.payloads(index).unwrap();
+            match self.records.get_mut(index as usize) {
+                Some(known) if payloads.is_empty() && !known.payloads.is_empty() => {
+                    known.erased_after.get_or_insert(steps);
+                }
+                Some(_) => {}
+                None => self.records.push(ExpectedRecord {
+                    bytes: view.record_bytes(index).unwrap(),
+                    payloads,
+                    erased_after: None,
+                }),
+            }
+        }
     }
 }
 
@@ -273,6 +303,11 @@ impl Opened {
                         Err(error) => Err(format!("an append fails: {error}")),
                     })
             }
+            Step::Erase(indices) => {
+                let ledger = self.ledger.as_mut().unwrap();
+                let erased = ledger.erase(indices, 7).map(|_| ());
+                erased.map_err(|error| format!("an erasure fails: {error}"))
+            }
             Step::Repair => {
                 self.ledger = None;
                 let keys = self.key_store();
@@ -293,13 +328,18 @@ impl Opened {
             ));
         }
         let view = LedgerReader::on(self.dir.clone()).map_err(|error| error.to_string())?;
-        for (index, (record, payloads)) in (0..size).zip(&expected.records) {
+        for (index, record) in (0..size).zip(&expected.records) {
             let found = view
                 .record_bytes(index)
                 .and_then(|found| Ok((found, view.payloads(index)?)));
-            let found = found.map_err(|error| format!("record {index}: {error}"))?;
-            if found != (record.clone(), payloads.clone()) {
+            let (bytes, payloads) = found.map_err(|error| format!("record {index}: {error}"))?;
+            let is_erased = record.erased_after.is_some_and(|after| after <= steps);
+            let kept = if is_erased { &[] } else { &*record.payloads };
+            if bytes != record.bytes || payloads != kept {
                 return Err(format!("record {index} is not what it was"));
+            }
+            if is_erased {
+                self.check_erased(&record.payloads)?;
             }
         }
         let report = verify_on(&*self.dir, Trust::Pin(&self.key_store()), Depth::Records);
@@ -309,5 +349,20 @@ impl Opened {
         } else {
             Err(format!("it does not verify: {report:?}"))
         }
+    }
+
+    /// No file holds the prompt any more, under whatever name.
+    fn check_erased(&self, payloads: &[Payload]) -> Result<(), String> {
+        let prompts = payloads
+            .iter()
+            .filter(|payload| payload.label == Label::PROMPT);
+        let files = self.files();
+        for prompt in prompts.map(Payload::encode) {
+            let holds = |bytes: &[u8]| bytes.windows(prompt.len()).any(|found| found == prompt);
+            if let Some((path, _)) = files.iter().flatten().find(|(_, bytes)| holds(bytes)) {
+                return Err(format!("{path} still holds a payload that was erased"));
+            }
+        }
+        Ok(())
     }
 }

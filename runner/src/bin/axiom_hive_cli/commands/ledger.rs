@@ -1,5 +1,5 @@
 //! `ledger key | list | show | export`, and `verify` of a whole ledger: reading, without the lock.
-//! `ledger repair` writes derived files.
+//! `ledger repair` writes derived files. What erases is in the module `erase`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,6 +13,7 @@ use axiom_hive_runner::ledger::{
 };
 use serde_json::{Value, json};
 
+use super::erase;
 use crate::args::LedgerCommand;
 use crate::output::Printer;
 
@@ -36,6 +37,22 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
         LedgerCommand::Repair { ledger_dir, key } => {
             let key = key.as_deref().map(super::verify::read_key).transpose()?;
             repair(&ledger_dir, key.as_ref(), printer)
+        }
+        LedgerCommand::Erase { ledger_dir, index } => erase::one(&ledger_dir, index, printer),
+        LedgerCommand::Retain {
+            ledger_dir,
+            dry_run,
+        } => erase::retain(&ledger_dir, dry_run, printer),
+        LedgerCommand::Hold {
+            ledger_dir,
+            task: None,
+        } => erase::holds(&ledger_dir, printer),
+        LedgerCommand::Hold {
+            ledger_dir,
+            task: Some(task),
+        } => erase::hold(&ledger_dir, &task, true, printer),
+        LedgerCommand::Unhold { ledger_dir, task } => {
+            erase::hold(&ledger_dir, &task, false, printer)
         }
         LedgerCommand::Export {
             ledger_dir,
@@ -72,7 +89,7 @@ fn repair(dir: &Path, key: Option<&VerifyingKey>, printer: &Printer) -> Result<E
     printer.result(&text, &json!({"files": files, "written": written}))
 }
 
-fn open(dir: &Path) -> Result<LedgerReader, Failure> {
+pub(super) fn open(dir: &Path) -> Result<LedgerReader, Failure> {
     LedgerReader::open(dir).map_err(Failure::with(Exit::Ledger))
 }
 

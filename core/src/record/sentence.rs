@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use axiom_hive_core::record::{BranchError, Decided, Reason};
+use super::{BranchError, Decided, Reason};
 
-/// Why it ended as it did.
+/// Why it ended as it did, and what became of the branches that failed:
+/// `no branch of the runtime gave an answer: in 4 of 4 the process ended with a status other than 0`.
 #[must_use]
 pub fn explain(decided: &Decided) -> String {
     let sentence = sentence(decided.reason);
     let failures = failures(decided);
-    if failures.is_empty() || decided.reason == Reason::Agreed {
-        return sentence.to_owned();
+    let link = if decided.reason == Reason::Agreed {
+        ", but"
+    } else {
+        ":"
+    };
+    if failures.is_empty() {
+        sentence.to_owned()
+    } else {
+        format!("{sentence}{link} {failures}")
     }
-    format!("{sentence}: {failures}")
 }
 
 /// What became of the branches that failed, the most frequent first.
@@ -58,7 +65,9 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::PromptEmpty => "the prompt must not be blank",
         Reason::PromptTooLong => "the prompt must be at most as long as the constitution allows",
         Reason::PromptWithheld => "the constitution screens prompts, and withheld this one",
-        Reason::NotAllowed => "the constitution must allow the runtime, the model and the branches",
+        Reason::NotAllowed => {
+            "the constitution must allow the runtime, the model and the number of branches"
+        }
         Reason::RuntimeFailed => "no branch of the runtime gave an answer",
         Reason::DeadlineExceeded => "the task's deadline passed",
         Reason::ContainmentFailed => "the runtime could not be isolated",
