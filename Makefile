@@ -1,6 +1,8 @@
 # Everything a person types. Each target installs what it needs, or says precisely what to install.
-.PHONY: cluster cluster-down demo test e2e soak explore bench bench-ledger lint generate tools help
+.PHONY: cluster cluster-down conformance demo test e2e soak explore bench bench-ledger lint generate tools help
 .DEFAULT_GOAL := help
+# What bootstrap.sh installs on a fresh machine is found in the same call.
+export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.cache/tools/bin:/usr/local/go/bin:$(PATH)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +31,11 @@ cluster: ## a real Kubernetes on this machine (root, Linux): built once, started
 cluster-down: ## end it and remove all that it made
 	@sh tests/cluster/run.sh down
 
+conformance: ## foreign tools judge ledgers, receipts and charts; Helm 3 installs and upgrades
+	@sh tests/bootstrap.sh rust go cluster
+	@sh tests/conformance/run.sh
+	@sh tests/conformance/charts.sh install
+
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
 	@sh tests/bootstrap.sh rust python
 	@sh tests/soak.sh
@@ -41,15 +48,15 @@ bench: ## speed of interceptor, append and verify, next to the bare operations
 	@sh tests/bootstrap.sh rust
 	@cargo run --release --locked --quiet -p axiom_hive_bench
 
-bench-ledger: ## the ledger under many callers: rate, latency, CPU, bytes, restart
-	@sh tests/bootstrap.sh rust
+bench-ledger: ## the ledger under many callers, next to Tessera: rate, latency, CPU, bytes, restart
+	@sh tests/bootstrap.sh rust go
 	@cargo run --release --locked --quiet -p axiom_hive_bench -- ledger
 
 lint: ## formatting, clippy, licences, bans, sources
 	@sh tests/bootstrap.sh rust
 	@sh tests/lint.sh
 
-generate: ## write crds/ from the Rust types
+generate: ## write crds/ and docs/API.md from the Rust types
 	@sh tests/bootstrap.sh rust
 	@cargo run --locked --quiet -p axiom_hive_operator --bin crdgen
 

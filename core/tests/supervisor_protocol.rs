@@ -9,7 +9,7 @@ use axiom_hive_core::record::{
 };
 use axiom_hive_core::supervisor::{
     Acknowledged, BranchResult, Command, Deliberation, Event, IntentBy, OutOfTurn, Prepared,
-    ReleaseError, Supervisor, Task, closed, replay,
+    ReleaseError, Supervisor, Task, closed, concluded, replay,
 };
 use supervisor_support::*;
 
@@ -256,9 +256,20 @@ fn a_failed_runtime_fills_the_attempt_slot_while_it_may_be_retried() {
         };
         assert!(matches!(done.record.body, Body::Attempt(_)));
         assert!(done.released.is_none() && done.existing == existing);
+        // Not tried again, it ends the task as if that had been known before.
+        let end = concluded(&done.record).unwrap();
+        assert!(matches!(end.body, Body::Failed(_)) && end.to_canonical().is_ok());
+        assert_eq!(end.outcome(), done.record.outcome());
+        assert!(concluded(&end).is_none());
     }
-    let (done, ..) = run(&prepared, &task, &[failed(), failed(), failed(), failed()]);
+    let (done, _, ledger) = run(&prepared, &task, &[failed(), failed(), failed(), failed()]);
     assert!(matches!(done.record.body, Body::Failed(_)));
+    let outcome = done.record.outcome().unwrap().clone();
+    let end = concluded(&Record::new(Body::Attempt(outcome))).unwrap();
+    assert_eq!(end, done.record);
+    let constitution = prepared.constitution();
+    let decided = replay(&end, ledger.intent(), constitution, |c| ledger.payload(c));
+    assert_eq!(decided.unwrap(), end.outcome().unwrap().decided);
 }
 
 /// Every point of a run: before the intent is durable, between any two branches, after the

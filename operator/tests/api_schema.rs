@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use axiom_hive_operator::api::crd;
+use axiom_hive_operator::api::{crd, reference};
 use serde_json::Value;
 
 /// Calls `visit` for every schema below a definition's, with its path.
@@ -63,6 +63,28 @@ fn the_files_are_those_of_the_types() {
         .collect();
     found.sort();
     assert_eq!(found, expected, "left: crds/, right: the types");
+}
+
+#[test]
+fn the_reference_has_every_field_and_is_that_of_the_types() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(reference::FILE);
+    let page = reference::page().unwrap();
+    assert!(
+        std::fs::read_to_string(file).unwrap() == page,
+        "{} is not what the types say: run `make generate`",
+        reference::FILE
+    );
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    let mut described = 0;
+    each_schema(|path, _| {
+        let (_, path) = path.split_once(": ").unwrap();
+        // The two roots have headings, and what a list or map holds is in its own row.
+        let is_field = path.contains('.') && !path.ends_with("[]") && !path.ends_with("{}");
+        described += usize::from(is_field);
+    });
+    assert_eq!(rows, described);
 }
 
 #[test]

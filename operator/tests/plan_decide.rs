@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use axiom_hive_core::constitution::RuntimeKind;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{
-    Body, BuildRef, Commitment, ConstitutionRef, Observed, ObservedIntent, Record, RuntimeRef,
-    StopEvent, TaskRef,
+    Body, BranchError, BranchRecord, BranchResultKind, BuildRef, Commitment, ConstitutionRef,
+    Observed, ObservedIntent, Reason, Record, RuntimeRef, StopEvent, TaskRef,
 };
 use axiom_hive_core::supervisor::closed;
 use axiom_hive_operator::api::condition::ConditionReason;
@@ -56,6 +56,22 @@ fn intent(attempt: u32) -> Record {
 fn end(attempt: u32) -> Record {
     let observed = Observed::nothing_ran(build(), 2);
     closed(&intent(attempt), StopEvent::Interrupted, observed).unwrap()
+}
+
+/// What a supervisor records whose runtime failed.
+fn failure(attempt: u32) -> Record {
+    let end = end(attempt);
+    let mut outcome = end.outcome().unwrap().clone();
+    outcome.decided.reason = Reason::RuntimeFailed;
+    let failed = BranchRecord {
+        result: BranchResultKind::Failed,
+        error: Some(BranchError::ExitStatus),
+        text: None,
+        bytes: None,
+        class: None,
+    };
+    outcome.decided.branches = vec![failed; 3];
+    Record::new(Body::Attempt(outcome))
 }
 
 fn pod(attempt: u32, phase: PodPhase) -> PodSeen {
@@ -178,6 +194,41 @@ fn what_ended_without_a_record_is_tried_again_within_the_limit() {
         let step = decided(phase.clone(), |seen| seen.now = at(400));
         assert!(is_close(&step, StopEvent::Deadline), "{phase:?}: {step:?}");
     }
+}
+
+fn ended<'a>(pods: &'a [PodSeen], records: &'a [Record], retry_limit: u32) -> Seen<'a> {
+    Seen {
+        pods,
+        records: Some(records),
+        retry_limit,
+        ..nothing()
+    }
+}
+
+#[test]
+fn a_runtime_that_failed_ends_its_task_with_what_was_recorded_of_that() {
+    let records = [intent(0), failure(0)];
+    // Whatever became of the pod after its supervisor recorded it.
+    for exit_code in [3, 137] {
+        let pods = [pod(0, PodPhase::Ended { exit_code })];
+        let step = decide(&ended(&pods, &records, 1));
+        let Step::Advance { message, .. } = step else {
+            panic!("{step:?}");
+        };
+        let why = "in 3 of 3 the process ended with a status other than 0";
+        assert!(message.contains(why), "{message}");
+        let step = decide(&ended(&pods, &records, 0));
+        assert_eq!(step, Step::Conclude { attempt: 0 });
+    }
+    // An earlier attempt's failure is not how the last one ended.
+    let records = [intent(0), failure(0), intent(1)];
+    let pods = [pod(1, PodPhase::Lost("Evicted".to_owned()))];
+    let step = decide(&ended(&pods, &records, 0));
+    let Step::Close { stop, message, .. } = step else {
+        panic!("{step:?}");
+    };
+    assert_eq!(stop, StopEvent::Interrupted);
+    assert!(message.contains("Evicted"), "{message}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ export PATH="$HOME/.cargo/bin:$PATH"
 # The features and packages of `make test`, so that nothing is compiled twice.
 build="--workspace --locked --features axiom_hive_runner/crash-points"
 # shellcheck disable=SC2086 # one word an argument
-cluster() { cargo build --quiet --profile test $build --bin cluster && target/debug/cluster "$@"; }
+cluster() { cargo build --quiet $build --bin cluster && target/debug/cluster "$@"; }
 
 stage() {
     stage=$1
@@ -58,11 +58,13 @@ if [ "${1:-}" = ci ]; then
     stage 'images built' sh tests/cluster/images.sh --quick
     # What users have on their own machine.
     # shellcheck disable=SC2086
-    stage 'command line built' cargo build --quiet --profile test $build --bin axiom_hive_cli
+    stage 'command line built' cargo build --quiet $build --bin axiom_hive_cli
     # The release as users install it: charts, images, tasks, receipts.
     stage 'tasks run to verified receipts' try tasks
     # Under its walls and its guard: whoever wants out of a runner pod, or into one.
     stage 'containment, impersonation and first packets tried' try containment impersonation first_packets
+    # Alone: nodes are closed and cut off meanwhile.
+    stage 'a drained node and a partition tried' try nodes
     # Its guard would bind the tests that follow.
     stage 'started anew' anew
     stage 'faults tried' try faults

@@ -10,6 +10,7 @@ mod model;
 mod opening;
 mod reader;
 mod receipt;
+mod sentence;
 mod slot;
 mod validate;
 
@@ -21,6 +22,7 @@ pub use commitment::{
 pub use model::*;
 pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};
 pub use receipt::{Receipt, ReceiptError, VerifiedReceipt};
+pub use sentence::explain;
 pub use slot::Slot;
 pub use validate::{MAX_ATTEMPT, MAX_INTEGER};
 

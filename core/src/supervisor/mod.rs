@@ -54,7 +54,7 @@ pub use protocol::{
     Acknowledged, Command, Done, Entry, Event, IntentBy, MAX_DETAIL_BYTES, ObservedParts, OutOfTurn,
 };
 pub use release::{ReleaseError, Released};
-pub use replay::{ReplayError, closed, replay};
+pub use replay::{ReplayError, closed, concluded, replay};
 pub use seed::branch_seed;
 
 use crate::record::{Body, Reason, StopEvent};

@@ -234,3 +234,13 @@ pub fn closed(intent: &Record, stop: StopEvent, mut observed: Observed) -> Optio
         }
     }))
 }
+
+/// The terminal record of a task whose last attempt failed and is not tried again, from that attempt's own record: the
+/// same decision and the same observations, as the end. `None` when `attempt` is no failed attempt.
+#[must_use]
+pub fn concluded(attempt: &Record) -> Option<Record> {
+    match &attempt.body {
+        Body::Attempt(outcome) => Some(Record::new(Body::Failed(outcome.clone()))),
+        _ => None,
+    }
+}

@@ -15,6 +15,7 @@ pub mod constitution;
 pub mod convert;
 pub mod crd;
 pub mod names;
+pub mod reference;
 mod schema;
 pub mod task;
 

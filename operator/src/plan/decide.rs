@@ -9,7 +9,7 @@
 //!                          └─ waits          └─ advance (the next attempt) · close (no attempt is left)
 //! ```
 
-use axiom_hive_core::record::{Body, Record, StopEvent};
+use axiom_hive_core::record::{Body, Record, StopEvent, explain};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::pods::{PodPhase, PodSeen};
@@ -109,6 +109,11 @@ pub enum Step {
         stop: StopEvent,
         /// Why, as a sentence.
         message: String,
+    },
+    /// Append the terminal record of a task whose last attempt failed, as that attempt's own record says.
+    Conclude {
+        /// Which one.
+        attempt: u32,
     },
     /// The ledger holds the terminal record: write the status.
     Finish,
@@ -346,7 +351,14 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
 
 /// The supervisor ended, and the ledger has no terminal record of the task.
 fn ended(seen: &Seen<'_>, pod: &PodSeen, exit_code: i32) -> Step {
-    let message = format!("attempt {} ended with exit code {exit_code}", seen.attempt);
+    let message = match failed(seen) {
+        Some(reason) => format!("attempt {} failed: {reason}", seen.attempt),
+        None => format!(
+            "attempt {} ended with exit code {exit_code}{}",
+            seen.attempt,
+            meaning(exit_code)
+        ),
+    };
     match exit_code {
         // Input, configuration, something that does not verify, a bug: the same again would end the same.
         1 | 2 | 7 | 70 => close(seen.attempt, StopEvent::Interrupted, &message),
@@ -382,6 +394,11 @@ fn retry(seen: &Seen<'_>, stop: StopEvent, message: &str) -> Step {
     {
         return advance(seen, true, message);
     }
+    if failed(seen).is_some() {
+        return Step::Conclude {
+            attempt: seen.attempt,
+        };
+    }
     let stop = if is_late(seen, SignedDuration::ZERO) {
         StopEvent::Deadline
     } else {
@@ -410,6 +427,35 @@ fn is_late(seen: &Seen<'_>, by: SignedDuration) -> bool {
     seen.deadline
         .and_then(|deadline| deadline.checked_add(by).ok())
         .is_some_and(|deadline| seen.now >= deadline)
+}
+
+/// Why this attempt failed, where its supervisor recorded that.
+fn failed(seen: &Seen<'_>) -> Option<String> {
+    let mut attempts = seen
+        .records?
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Attempt(outcome) if outcome.task.attempt == seen.attempt => {
+                Some(&outcome.decided)
+            }
+            _ => None,
+        });
+    attempts.next().map(explain)
+}
+
+/// What an exit code of a supervisor says, where it could not record an end (`docs/USAGE.md`).
+fn meaning(exit_code: i32) -> &'static str {
+    match exit_code {
+        1 => ": its input could not be used",
+        2 => ": the constitution or the configuration could not be used",
+        5 => ": it could not reach the ledger",
+        6 => ": the runtime could not be isolated",
+        7 => ": what the ledger gave it did not verify",
+        70 => ": a bug, which its log describes",
+        KILLED => ": killed, by its node or for its memory",
+        TERMINATED => ": told to stop, by its node or by whoever deleted its pod",
+        _ => "",
+    }
 }
 
 /// The highest attempt that the ledger holds an intent of.

@@ -1,6 +1,6 @@
 //! What a task's status says, from the step that was taken.
 
-use axiom_hive_core::record::{Body, Reason, Record};
+use axiom_hive_core::record::{Body, Reason, Record, explain};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -63,9 +63,7 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
     let kind = outcome_of(end.record)?;
     let is_answered = kind == Outcome::Answered;
     let word = reason_word(decided.reason);
-    let message = end
-        .message
-        .unwrap_or_else(|| sentence(decided.reason).to_owned());
+    let message = end.message.unwrap_or_else(|| explain(decided));
     let mut status = SupervisedTaskStatus {
         observed_generation: at.generation,
         outcome: Some(kind),
@@ -312,26 +310,6 @@ fn reason_word(reason: Reason) -> String {
     let word = serde_json::to_value(reason).ok();
     let word = word.and_then(|word| word.as_str().map(str::to_owned));
     word.unwrap_or_default()
-}
-
-fn sentence(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Agreed => "enough branches agreed",
-        Reason::NoAgreement => "too few branches agreed",
-        Reason::Tie => "two answers had equally many branches, and the constitution refuses ties",
-        Reason::TooFewValid => "too few branches gave an answer",
-        Reason::PolicyWithheld => "a rule of the constitution withholds the answer",
-        Reason::BudgetSpent => "the interceptor's step budget was spent",
-        Reason::PromptEmpty => "the prompt must not be blank",
-        Reason::PromptTooLong => "the prompt must be at most as long as the constitution allows",
-        Reason::PromptWithheld => "the constitution screens prompts, and withheld this one",
-        Reason::NotAllowed => "the constitution must allow the runtime, the model and the branches",
-        Reason::RuntimeFailed => "no branch of the runtime gave an answer",
-        Reason::DeadlineExceeded => "the task's deadline passed",
-        Reason::ContainmentFailed => "the runtime could not be isolated",
-        Reason::Interrupted => "the task's attempts ended without a record of their own",
-        Reason::Cancelled => "the task was cancelled",
-    }
 }
 
 fn small(count: u32) -> i32 {

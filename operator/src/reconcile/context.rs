@@ -66,6 +66,8 @@ pub struct Context {
     /// Tasks are looked at again: a constitution came into force, or the guard changed.
     pub look_again: watch::Sender<()>,
     pub(super) recorder: Recorder,
+    /// Held by whoever writes what a namespace needs.
+    pub(super) preparing: tokio::sync::Mutex<()>,
     guard_is_there: AtomicBool,
     memory: Mutex<Memory>,
 }
@@ -100,6 +102,7 @@ impl Context {
             build,
             metrics,
             look_again: watch::Sender::new(()),
+            preparing: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
         }
     }

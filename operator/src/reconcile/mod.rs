@@ -18,6 +18,7 @@ mod error;
 mod finish;
 mod follow;
 mod intend;
+mod kept;
 mod namespace;
 mod records;
 mod task;
@@ -30,6 +31,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -41,11 +43,15 @@ pub use context::{Context, MAX_NAMESPACES, Settings};
 pub use error::ReconcileError;
 pub use follow::follow;
 
+use kept::Kept;
+
+use crate::api::Constitution;
 use crate::api::names::{ROLE_LABEL, RUNNER};
-use crate::api::{Constitution, SupervisedTask};
 
 /// How many objects are worked on at the same time, in all namespaces together; at least one in each.
 const CONCURRENCY: u16 = 16;
+/// Tasks of one page of their list, of up to 192 KiB each: prompt, answer and receipt.
+const PAGE: u32 = 50;
 /// Changes that come close together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The longest pause after an error.
@@ -85,7 +91,7 @@ async fn tasks(context: Arc<Context>, shutdown: CancellationToken) {
 
 /// Tasks, and what concerns them.
 struct Watched {
-    tasks: Api<DeserializeGuard<SupervisedTask>>,
+    tasks: Api<Kept>,
     policies: Api<PartialObjectMeta<NetworkPolicy>>,
     pods: Api<Pod>,
 }
@@ -98,16 +104,15 @@ impl Watched {
                 Some(((), again))
             });
         let runners = watcher::Config::default().labels(&format!("{ROLE_LABEL}={RUNNER}"));
-        let controller = Controller::new(self.tasks, watcher::Config::default());
+        let controller = Controller::new(self.tasks, watcher::Config::default().page_size(PAGE));
         let known = controller.store();
         let controller = controller
             .owns(self.pods, runners)
             // Whatever opens or closes runner pods concerns every task of its namespace that has not ended.
             .watches(self.policies, watcher::Config::default(), move |policy| {
                 let namespace = policy.metadata.namespace;
-                let concerns = |task: &DeserializeGuard<SupervisedTask>| {
-                    task.meta().namespace == namespace && !has_ended(task)
-                };
+                let concerns =
+                    |task: &Kept| task.meta().namespace == namespace && !task.has_ended();
                 let tasks = known.state().into_iter().filter(|task| concerns(task));
                 tasks
                     .map(|task| ObjectRef::from_obj(&*task))
@@ -122,7 +127,8 @@ impl Watched {
             .graceful_shutdown_on(shutdown.cancelled_owned());
         let run = controller.run(
             |task, context| {
-                let work = guarded(task, Arc::clone(&context), task::reconcile);
+                let read = task.read().map_err(Clone::clone).cloned();
+                let work = guarded(read, Arc::clone(&context), task::reconcile);
                 bounded("supervisedtask", context, work)
             },
             on_error,
@@ -144,7 +150,8 @@ async fn constitutions(context: Arc<Context>, shutdown: CancellationToken) {
         .graceful_shutdown_on(shutdown.cancelled_owned());
     let run = controller.run(
         |object, context| {
-            let work = guarded(object, Arc::clone(&context), constitution::reconcile);
+            let read = object.0.clone();
+            let work = guarded(read, Arc::clone(&context), constitution::reconcile);
             bounded("constitution", context, work)
         },
         on_error,
@@ -153,26 +160,20 @@ async fn constitutions(context: Arc<Context>, shutdown: CancellationToken) {
     run.for_each(|_| async {}).await;
 }
 
-fn has_ended(task: &DeserializeGuard<SupervisedTask>) -> bool {
-    let status = task.0.as_ref().ok().and_then(|task| task.status.as_ref());
-    status.is_some_and(|status| status.outcome.is_some())
-}
-
 /// An object that cannot be read (it is older than a rule, or newer than this build) is left alone, and
 /// keeps no other from being looked at.
 async fn guarded<K, F>(
-    object: Arc<DeserializeGuard<K>>,
+    read: Result<K, InvalidObject>,
     context: Arc<Context>,
     reconcile: impl FnOnce(K, Arc<Context>) -> F,
 ) -> Result<Action, ReconcileError>
 where
-    K: Clone,
     F: Future<Output = Result<Action, ReconcileError>>,
 {
-    match &object.0 {
-        Ok(object) => reconcile(object.clone(), context).await,
+    match read {
+        Ok(object) => reconcile(object, context).await,
         Err(invalid) => {
-            let metadata = &invalid.metadata;
+            let metadata = invalid.metadata;
             tracing::error!(
                 namespace = metadata.namespace,
                 name = metadata.name,

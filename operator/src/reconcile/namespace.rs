@@ -37,22 +37,27 @@ impl Context {
         labels: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, ReconcileError> {
         let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), namespace);
-        let all = api.list(&ListParams::default().limit(MAX_POLICIES)).await?;
-        if all.metadata.continue_.is_some_and(|more| !more.is_empty()) {
-            let must = format!(
-                "a namespace with runner pods must have at most {MAX_POLICIES} network policies"
-            );
-            return Err(ReconcileError::Unexpected(must));
-        }
         let ours = policies(namespace, &self.settings.runner.ledger.pods, egress)?;
+        let mut all = every_policy(&api).await?;
+        let is_there = |name| all.iter().any(|it| it.metadata.name == name);
+        let is_prepared =
+            self.has_account(namespace) && ours.iter().all(|it| is_there(it.metadata.name.clone()));
+        // Tasks that come together would each write the same: one at a time, which then sees what the one before it wrote.
+        let _turn = if is_prepared {
+            None
+        } else {
+            let turn = self.preparing.lock().await;
+            all = every_policy(&api).await?;
+            Some(turn)
+        };
         for policy in &ours {
-            self.ensure_policy(&api, &all.items, policy).await?;
+            self.ensure_policy(&api, &all, policy).await?;
         }
         if !self.has_account(namespace) {
             self.ensure_account(namespace).await?;
             self.remember_account(namespace, true);
         }
-        Ok(openings(&all.items, &ours, labels))
+        Ok(openings(&all, &ours, labels))
     }
 
     async fn ensure_policy(
@@ -100,6 +105,17 @@ impl Context {
         };
         ignore_conflict(api.create(&PostParams::default(), &account).await)
     }
+}
+
+async fn every_policy(api: &Api<NetworkPolicy>) -> Result<Vec<NetworkPolicy>, ReconcileError> {
+    let all = api.list(&ListParams::default().limit(MAX_POLICIES)).await?;
+    if all.metadata.continue_.is_some_and(|more| !more.is_empty()) {
+        let must = format!(
+            "a namespace with runner pods must have at most {MAX_POLICIES} network policies"
+        );
+        return Err(ReconcileError::Unexpected(must));
+    }
+    Ok(all.items)
 }
 
 /// It is there already, which is what was wanted.

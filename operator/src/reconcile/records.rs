@@ -8,7 +8,7 @@ use axiom_hive_core::digest::{Digest, to_hex};
 use axiom_hive_core::interceptor::HashKey;
 use axiom_hive_core::record::{Body, Observed, ObservedIntent, Record, Salts, StopEvent, TaskRef};
 use axiom_hive_core::supervisor::{
-    Command, Done, Entry, IntentBy, Prepared, Supervisor, Task, closed,
+    Command, Done, Entry, IntentBy, Prepared, Supervisor, Task, closed, concluded,
 };
 use axiom_hive_core::task::TaskSpec;
 use k8s_openapi::jiff::Timestamp;
@@ -67,6 +67,27 @@ impl Context {
         let record = closed(intent, stop, observed);
         let record =
             record.ok_or_else(|| ReconcileError::Unexpected("an intent is expected".to_owned()))?;
+        self.end(record).await
+    }
+
+    /// Ends a task with what its attempt recorded of its failure. Gives the record that fills the slot.
+    pub(super) async fn conclude(
+        &self,
+        records: &[Proven],
+        attempt: u32,
+    ) -> Result<Record, ReconcileError> {
+        let mut ends = records
+            .iter()
+            .filter_map(|it| concluded(&it.verified.record));
+        let end = ends.find(|end| end.task().is_some_and(|task| task.attempt == attempt));
+        let end = end.ok_or_else(|| {
+            ReconcileError::Unexpected("the record of an attempt is expected".to_owned())
+        })?;
+        self.end(end).await
+    }
+
+    /// The payloads of such a record are those of earlier ones.
+    async fn end(&self, record: Record) -> Result<Record, ReconcileError> {
         let entry = Entry {
             record,
             payloads: Vec::new(),

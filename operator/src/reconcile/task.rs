@@ -311,6 +311,12 @@ impl<'c> Look<'c> {
                 self.records = Some(self.context.records(&self.uid).await?);
                 Ok(None)
             }
+            Step::Conclude { attempt } => {
+                let all = self.records.as_deref().unwrap_or_default();
+                self.context.conclude(all, attempt).await?;
+                self.records = Some(self.context.records(&self.uid).await?);
+                Ok(None)
+            }
             Step::Finish => self.finish().await.map(Some),
             Step::Wait(why) => self.wait(&why).await.map(Some),
         }

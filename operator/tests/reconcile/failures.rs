@@ -72,6 +72,37 @@ async fn no_attempt_is_left_at_the_limit() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_fails_is_what_the_status_says() {
+    let Some(world) = World::new("runtime").await else {
+        return;
+    };
+    // Its container is missing here, so that no branch can run.
+    let process = json!({"process": {"image": "registry.example.com/team/tool:1", "command": ["/tool"],
+        "protocol": "text"}});
+    let task = world
+        .task("hello", json!({"runtime": process, "retryLimit": 1}))
+        .await;
+    for attempt in 0..2 {
+        let pod = world.intended(&task, attempt).await;
+        assert_eq!(world.run(&pod).await, 3);
+    }
+    let status = world.ended(&task).await.status.unwrap();
+    assert_eq!(
+        (status.outcome, status.reason.as_deref()),
+        (Some(Outcome::Failed), Some("runtimeFailed"))
+    );
+    let succeeded = status.conditions.iter().find(|it| it.type_ == "Succeeded");
+    let message = &succeeded.unwrap().message;
+    assert!(
+        message.contains("in 3 of 3 the program did not start"),
+        "{message}"
+    );
+    let history = ["intent", "attempt", "intent", "attempt", "failed"];
+    assert_eq!(world.history(&task).await, history);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_pod_that_somebody_deletes_is_an_attempt_that_failed() {
     let Some(world) = World::new("gone").await else {
         return;

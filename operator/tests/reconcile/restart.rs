@@ -52,7 +52,7 @@ async fn an_operator_that_dies_at_each_step_changes_nothing() {
     world.end().await;
 }
 
-fn budget(name: &str, default: u32) -> u32 {
+pub(crate) fn budget(name: &str, default: u32) -> u32 {
     let set = std::env::var(format!("AXIOM_HIVE_BUDGET_{}", name.to_uppercase()));
     let set = set.ok().and_then(|text| text.parse().ok());
     set.unwrap_or(default)

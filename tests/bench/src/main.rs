@@ -4,7 +4,7 @@
 //! bare `fdatasync`; verification next to bare SHA-256; and the bars that
 //! have to be reached. Numbers of one row are medians of rounds
 //! that alternate between the two. With the argument `ledger` (`make bench-ledger`), the ledger under
-//! many callers instead.
+//! many callers instead, next to another log under the same load.
 
 mod corpus;
 mod interceptor;
@@ -12,6 +12,7 @@ mod ledger;
 mod load;
 mod machine;
 mod measure;
+mod peer;
 mod records;
 mod table;
 

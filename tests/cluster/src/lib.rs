@@ -28,6 +28,7 @@
 //! certificates, several at once. When a test panics, dropping its [`Namespace`] prints the namespace's events and the last
 //! lines of every component's log.
 
+pub mod audit;
 mod cgroup;
 pub mod cli;
 mod command;

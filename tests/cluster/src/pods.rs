@@ -10,10 +10,25 @@ use kube::api::{LogParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::node::TESTBOX_IMAGE;
 use crate::{Namespace, eventually};
 
-/// The cluster's own test program; it is in every node.
-pub const TESTBOX: &str = "localhost/axiom-hive/testbox:test";
+/// Where the nodes have the tests' images from: the registry that `AXIOM_HIVE_REGISTRY` names, filled by
+/// `tests/cluster/push.sh`; else what was loaded into them.
+#[must_use]
+pub fn registry() -> Option<String> {
+    std::env::var("AXIOM_HIVE_REGISTRY").ok()
+}
+
+/// The program for pods of tests.
+#[must_use]
+pub fn testbox() -> String {
+    registry().map_or_else(
+        || TESTBOX_IMAGE.to_owned(),
+        |registry| format!("{registry}/testbox:test"),
+    )
+}
+
 /// How long a pod may take to start or to end.
 const POD_SECONDS: u64 = 90;
 
@@ -31,7 +46,7 @@ pub fn pod(name: &str, container: &Value, labels: &Value, spec: &Value) -> Value
         },
     });
     object["spec"]["containers"][0]["name"] = json!("main");
-    object["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+    object["spec"]["containers"][0]["imagePullPolicy"] = json!("IfNotPresent");
     for (key, value) in spec.as_object().into_iter().flatten() {
         object["spec"][key] = value.clone();
     }

@@ -12,7 +12,7 @@ pub mod kubectl;
 pub mod pods;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use std::sync::Arc;
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_core::wire::{StoredRecord, TaskReply, task_path};
 use axiom_hive_operator::api::{Constitution, SupervisedTask};
+use axiom_hive_testcluster::pods::registry;
 use axiom_hive_testcluster::{Namespace, Size, TestCluster, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ use tokio::sync::OnceCell;
 
 /// The namespace of the release.
 pub const RELEASE_NAMESPACE: &str = "axiom-hive";
+/// What the names of images begin with that are loaded into nodes.
+const LOADED: &str = "localhost/axiom-hive";
 /// How long a task of a test may take.
 const TASK_SECONDS: u64 = 120;
 
@@ -43,7 +46,7 @@ pub struct Release {
 /// An image in every node.
 #[derive(Debug)]
 pub struct Image {
-    /// `localhost/axiom-hive/NAME`.
+    /// `REGISTRY/NAME`; the registry is `localhost/axiom-hive` where no other is asked for.
     pub name: String,
     /// `sha256:…`, as the nodes know it.
     pub digest: String,
@@ -70,6 +73,7 @@ impl Release {
     }
 
     async fn install(cluster: &'static TestCluster) -> Self {
+        let registry = registry();
         let mut images = Vec::new();
         for name in ["operator", "runner", "ledger", "python-runtime"] {
             let archive = root().join(format!(".cache/images/{name}.tar"));
@@ -78,11 +82,14 @@ impl Release {
                 "{} must be there: sh tests/cluster/images.sh",
                 archive.display()
             );
-            let loaded = cluster.load(&archive).await.unwrap();
-            let digest = loaded.split_whitespace().last().unwrap().to_owned();
+            // What is in a registry has the digest that it was built with.
+            let known = match &registry {
+                Some(_) => std::fs::read_to_string(archive.with_extension("digest")).unwrap(),
+                None => cluster.load(&archive).await.unwrap(),
+            };
             images.push(Image {
-                name: format!("localhost/axiom-hive/{name}"),
-                digest,
+                name: format!("{}/{name}", registry.as_deref().unwrap_or(LOADED)),
+                digest: known.split_whitespace().last().unwrap().to_owned(),
             });
         }
         let release = Self { cluster, images };
@@ -92,10 +99,7 @@ impl Release {
             "axiom-hive-crds",
             "charts/axiom-hive-crds",
         ]);
-        let readers = format!(
-            "networkPolicies.ledgerReaders[0].ipBlock.cidr={}/32",
-            cluster.host_address().unwrap()
-        );
+        let registry = format!("images.registry={}", registry.as_deref().unwrap_or(LOADED));
         let digest = |name: &str| format!("images.{name}.digest={}", release.image(name).digest);
         release.helm(&[
             "upgrade",
@@ -112,7 +116,7 @@ impl Release {
             "--set",
             &digest("ledger"),
             "--set",
-            &readers,
+            &registry,
         ]);
         release
     }
@@ -219,9 +223,29 @@ impl Release {
         ledger.status.unwrap().pod_ip.unwrap().parse().unwrap()
     }
 
+    /// The address of the API server for pods, and that of the cluster's DNS.
+    pub async fn services_of_the_cluster(&self) -> [String; 2] {
+        let client = self.client().await;
+        let address = async |namespace: &str, name: &str| {
+            let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+            api.get(name)
+                .await
+                .unwrap()
+                .spec
+                .unwrap()
+                .cluster_ip
+                .unwrap()
+        };
+        [
+            address("default", "kubernetes").await,
+            address("kube-system", "kube-dns").await,
+        ]
+    }
+
     /// A client that knows the ledger, and the URL of its port.
     pub async fn ledger(&self) -> (reqwest::Client, String) {
-        let address = SocketAddr::new(self.ledger_address().await, 8443);
+        let pods: Api<Pod> = Api::namespaced(self.client().await, RELEASE_NAMESPACE);
+        let address = pods::forward(pods, "axiom-hive-ledger-0", 8443).await;
         let host = format!("axiom-hive-ledger.{RELEASE_NAMESPACE}.svc");
         let roots = self.secret("axh-ledger-tls", "ca.crt").await;
         let http = reqwest::Client::builder()
@@ -244,6 +268,19 @@ impl Release {
             record.verify(&key).unwrap();
         }
         reply.records
+    }
+
+    /// The one terminal record of a task that ended, which its status names.
+    pub async fn one_end(&self, task: &SupervisedTask) -> StoredRecord {
+        let uid = task.metadata.uid.as_deref().unwrap();
+        let mut ends = self.records(uid).await;
+        ends.retain(|record| record.record.is_terminal());
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        let end = ends.remove(0);
+        let status = task.status.as_ref().unwrap();
+        let index = status.ledger.as_ref().map(|it| it.index);
+        assert_eq!(index, Some(i64::try_from(end.index).unwrap()), "{status:?}");
+        end
     }
 
     async fn secret(&self, name: &str, key: &str) -> String {
@@ -296,6 +333,13 @@ impl Release {
         .await
         .unwrap();
     }
+}
+
+/// A count of `tests/budget.toml`.
+#[must_use]
+pub fn budget(name: &str, default: usize) -> usize {
+    let given = std::env::var(format!("AXIOM_HIVE_BUDGET_{}", name.to_uppercase()));
+    given.map_or(default, |count| count.parse().unwrap())
 }
 
 fn root() -> PathBuf {

@@ -2,8 +2,8 @@
 //! pods under the same policy.
 #![allow(clippy::unwrap_used)]
 
-use axiom_hive_e2e::Release;
 use axiom_hive_e2e::pods::{Pods, pod};
+use axiom_hive_e2e::{Release, budget};
 use axiom_hive_operator::api::task::Outcome;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
@@ -16,11 +16,6 @@ const BATCH: usize = 8;
 const ATTEMPTS: usize = 20;
 /// The one port for which no wall but the network policy stands before a runtime: the broker's own.
 const PORT: u16 = 39_128;
-
-fn budget(name: &str, default: usize) -> usize {
-    let given = std::env::var(format!("AXIOM_HIVE_BUDGET_{name}")).ok();
-    given.map_or(default, |count| count.parse().unwrap())
-}
 
 /// Begins an attempt every 20 ms from its first instruction on, then sees which of them got through.
 fn knock(address: &str) -> String {
@@ -77,7 +72,7 @@ fn same_policy(ledger: &str, listed: &str) -> NetworkPolicy {
     .unwrap()
 }
 
-fn constitution(namespace: &str) -> Value {
+fn constitution(release: &Release, namespace: &str) -> Value {
     json!({
         "meta": {"name": namespace, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
@@ -86,7 +81,7 @@ fn constitution(namespace: &str) -> Value {
         "egress": {"allow": [
             {"service": {"namespace": namespace, "name": "listed", "port": 8080, "podLabels": {"app": "listed"}}},
         ]},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     })
 }
 
@@ -130,7 +125,7 @@ async fn of_runner_pods_no_first_packet_gets_through() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    let count = budget("FIRST_PACKETS", 8);
+    let count = budget("first_packets", 8);
     let namespace = release.namespace("packets").await;
     // Another, so that its policy is not in the tasks' namespace.
     let beside = release.namespace("packets-bare").await;
@@ -140,7 +135,9 @@ async fn of_runner_pods_no_first_packet_gets_through() {
     let policy = same_policy(axiom_hive_e2e::RELEASE_NAMESPACE, namespace.name());
     let created = policies.create(&PostParams::default(), &policy).await;
     created.unwrap();
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     let tasks = release.tasks(&namespace).await;
     let image = release.image("python-runtime").reference();
     let program = knock(&address);

@@ -9,12 +9,12 @@ use axiom_hive_operator::api::task::Outcome;
 use axiom_hive_testcluster::eventually;
 use serde_json::{Value, json};
 
-fn open() -> Value {
+fn open(release: &Release) -> Value {
     json!({
         "meta": {"name": "e2e-open", "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
         "supervisor": {"maxBranches": 4, "minConsensusRatio": "0.75"},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     })
 }
 
@@ -40,7 +40,7 @@ async fn an_answer_comes_with_a_receipt_that_verifies_without_the_cluster() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("answered").await;
     let tasks = release.tasks(&namespace).await;
     let task = tasks
@@ -75,7 +75,7 @@ async fn a_user_has_answer_and_receipt_by_the_command_line() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("user").await;
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -113,7 +113,7 @@ async fn a_process_in_an_image_of_the_users_answers() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("process").await;
     let tasks = release.tasks(&namespace).await;
     let task = python(
@@ -131,7 +131,7 @@ async fn without_agreement_nothing_is_shown() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("withheld").await;
     let tasks = release.tasks(&namespace).await;
     let task = python(
@@ -152,7 +152,7 @@ async fn an_invalid_task_is_refused_with_everything_that_is_wrong() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("refused").await;
     let tasks = release.tasks(&namespace).await;
     let mut task = echo("hello");
@@ -179,7 +179,7 @@ async fn a_task_may_come_before_its_constitution() {
     let mut task = echo("hello");
     task["constitutionRef"]["name"] = json!("e2e-late");
     tasks.apply("early", task).await.unwrap();
-    let mut late = open();
+    let mut late = open(release);
     late["meta"]["name"] = json!("e2e-late");
     release.constitution(late).await;
     let status = tasks.end("early").await.status.unwrap();
@@ -191,22 +191,25 @@ async fn a_runtime_reaches_nothing() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("walls").await;
     let tasks = release.tasks(&namespace).await;
     // Twenty attempts from its first instruction on, at the API server, which no policy of a node's own can hide.
-    let program = r"
+    let [api_server, _] = release.services_of_the_cluster().await;
+    let program = format!(
+        r"
 import socket
 reached = 0
 for _ in range(20):
     try:
-        socket.create_connection(('10.96.0.1', 443), 0.05).close()
+        socket.create_connection(('{api_server}', 443), 0.05).close()
         reached += 1
     except OSError:
         pass
-print(reached)";
+print(reached)"
+    );
     let status = tasks
-        .run("walls", python(release, program, "knock"))
+        .run("walls", python(release, &program, "knock"))
         .await
         .status
         .unwrap();
@@ -219,7 +222,7 @@ async fn an_operator_that_dies_halfway_changes_nothing() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("restart").await;
     let tasks = release.tasks(&namespace).await;
     let program = "import sys, time; time.sleep(8); print(sys.stdin.read())";
@@ -252,7 +255,7 @@ async fn a_task_that_is_deleted_ends_as_cancelled_in_the_ledger() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("deleted").await;
     let tasks = release.tasks(&namespace).await;
     let program = "import time; time.sleep(100)";
@@ -281,7 +284,7 @@ async fn a_suspended_task_starts_anew_and_pays_nothing() {
     let Some(release) = Release::shared().await else {
         return;
     };
-    release.constitution(open()).await;
+    release.constitution(open(release)).await;
     let namespace = release.namespace("suspended").await;
     let tasks = release.tasks(&namespace).await;
     // Long the first time; whoever runs it again answers at once.

@@ -31,15 +31,15 @@ const fn other(name: &'static str, code: &'static str) -> Attempt {
 
 /// Every attempt must fail.
 pub(crate) const ATTEMPTS: &[Attempt] = &[
-    walled("API server", "tcp('10.96.0.1', 443)"),
+    walled("API server", "tcp('APISERVER', 443)"),
     other("metadata address", "tcp('169.254.169.254', 80)"),
     walled("another pod", "tcp('OTHER', 8080)"),
     walled(
         "a remote listener on the broker's port",
         "tcp('LISTENER', 39128)",
     ),
-    walled("DNS over UDP", "udp('10.96.0.10', 53)"),
-    walled("DNS over TCP", "tcp('10.96.0.10', 53)"),
+    walled("DNS over UDP", "udp('NAMESERVER', 53)"),
+    walled("DNS over TCP", "tcp('NAMESERVER', 53)"),
     walled(
         "a name looked up",
         "socket.getaddrinfo('kubernetes.default.svc.cluster.local', 443)",
@@ -249,7 +249,7 @@ pub(crate) const UNTIL_CONNECTED: &str = r"
 import time
 for _ in range(60):
     try:
-        tcp('10.96.0.1', 443)
+        tcp('APISERVER', 443)
         break
     except OSError:
         time.sleep(0.25)

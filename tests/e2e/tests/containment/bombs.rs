@@ -107,9 +107,9 @@ const BOMBS: &[Bomb] = &[
     },
 ];
 
-fn spec(release: &Release, constitution: &str, bomb: &Bomb) -> Value {
+fn spec(release: &Release, constitution: &str, node: &str, bomb: &Bomb) -> Value {
     let mut spec = task(release, constitution, bomb.program);
-    spec["nodeSelector"] = json!({"kubernetes.io/hostname": "node-1"});
+    spec["nodeSelector"] = json!({"kubernetes.io/hostname": node});
     spec["resources"] =
         json!({"limits": {"cpu": "250m", "memory": "128Mi", "ephemeral-storage": "16Mi"}});
     if bomb.name == "lines" {
@@ -146,8 +146,9 @@ async fn a_bomb_ends_its_own_task_and_nothing_else() {
     let namespace = release.namespace("bombs").await;
     constitution(release, namespace.name(), json!([])).await;
     let pods = Pods::of(release, &namespace).await;
-    let address = pods.serve("neighbour", 8080, &on("node-1")).await;
-    let url = format!("http://{address}:8080/");
+    let [node, _] = release.cluster().two_nodes().await.unwrap();
+    pods.serve("neighbour", 8080, &on(&node)).await;
+    let url = format!("http://{}/", pods.forward("neighbour", 8080).await);
     // The enforcer refuses a new pod's first packets.
     eventually("a neighbour that answers", 30, async || {
         reqwest::get(&url).await.ok().map(drop)
@@ -158,7 +159,7 @@ async fn a_bomb_ends_its_own_task_and_nothing_else() {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let neighbour = tokio::spawn(watch(url, stopped));
     for bomb in BOMBS {
-        let spec = spec(release, namespace.name(), bomb);
+        let spec = spec(release, namespace.name(), &node, bomb);
         tasks.apply(bomb.name, spec).await.unwrap();
     }
     let mut wrong = Vec::new();

@@ -23,6 +23,8 @@ struct Targets {
     other: String,
     listener: String,
     ledger: String,
+    api_server: String,
+    dns: String,
     namespace: String,
 }
 
@@ -40,7 +42,10 @@ impl Targets {
         pods.service("web-listed", "web-listed", 8080, false).await;
         // Its name leads to a private address, which the constitution does not list.
         pods.service("rebound", "web-unlisted", 8080, true).await;
+        let [api_server, dns] = release.services_of_the_cluster().await;
         Self {
+            api_server,
+            dns,
             other,
             listener,
             ledger: release.ledger_address().await.to_string(),
@@ -51,6 +56,8 @@ impl Targets {
     fn aim(&self, code: &str) -> String {
         let service = |name: &str| format!("{name}.{}.svc", self.namespace);
         code.replace("OTHER", &self.other)
+            .replace("APISERVER", &self.api_server)
+            .replace("NAMESERVER", &self.dns)
             .replace("LISTENER", &self.listener)
             .replace("LEDGER", &self.ledger)
             .replace("UNLISTED", &service("web-unlisted"))
@@ -81,15 +88,16 @@ impl Targets {
 
 /// A constitution for a namespace of its own; what it lists is in that namespace.
 pub(crate) async fn constitution(release: &Release, namespace: &str, egress: Value) {
+    let [node, _] = release.cluster().two_nodes().await.unwrap();
     let spec = json!({
         "meta": {"name": namespace, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
         "supervisor": {"maxBranches": 2, "minConsensusRatio": "0.75", "taskTimeoutSeconds": 90},
         "egress": {"allow": egress},
         "cluster": {
-            "images": ["localhost/axiom-hive/python-runtime"],
+            "images": [release.image("python-runtime").name],
             "requireImageDigest": true,
-            "nodeSelector": {"kubernetes.io/hostname": ["node-1"]},
+            "nodeSelector": {"kubernetes.io/hostname": [node]},
         },
     });
     release.constitution(spec).await;
@@ -114,7 +122,7 @@ pub(crate) fn task(release: &Release, constitution: &str, program: &str) -> Valu
             "env": [
                 {"name": "LD_PRELOAD", "value": "/axiom-hive/scratch/evil.so"},
                 {"name": "LD_AUDIT", "value": "/axiom-hive/scratch/evil.so"},
-                {"name": "http_proxy", "value": "http://10.96.0.1:443"},
+                {"name": "http_proxy", "value": "http://kubernetes.default.svc:443"},
             ],
             "protocol": "text",
         }},
@@ -175,7 +183,7 @@ async fn nothing_gets_through_the_walls() {
     let tasks = release.tasks(&namespace).await;
     let program = targets.program();
     let image = release.image("python-runtime").reference();
-    let connected = format!("{PRELUDE}{UNTIL_CONNECTED}{program}");
+    let connected = format!("{PRELUDE}{}{program}", targets.aim(UNTIL_CONNECTED));
     let bare = pod(
         "bare",
         &image,

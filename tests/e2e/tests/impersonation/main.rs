@@ -112,12 +112,12 @@ fn deployment(template: &Value) -> Value {
     })
 }
 
-fn constitution(namespace: &str) -> Value {
+fn constitution(release: &Release, namespace: &str) -> Value {
     json!({
         "meta": {"name": namespace, "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
         "supervisor": {"maxBranches": 2, "minConsensusRatio": "0.75"},
-        "cluster": {"images": ["localhost/axiom-hive/python-runtime"], "requireImageDigest": true},
+        "cluster": {"images": [release.image("python-runtime").name], "requireImageDigest": true},
     })
 }
 
@@ -305,7 +305,9 @@ async fn an_edit_user_gets_nowhere() {
         return;
     };
     let namespace = release.namespace("edit").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     let admin = Kubectl::new(release.cluster(), None, namespace.name());
     bind_edit(&admin);
     let tasks = release.tasks(&namespace).await;
@@ -334,13 +336,46 @@ async fn an_edit_user_gets_nowhere() {
     scene.conclude();
 }
 
+/// What `edit` may do to any pod, and what it costs: an attempt.
+#[tokio::test]
+async fn an_evicted_runner_pod_costs_an_attempt() {
+    let Some(release) = Release::shared().await else {
+        return;
+    };
+    let namespace = release.namespace("evicted").await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
+    bind_edit(&Kubectl::new(release.cluster(), None, namespace.name()));
+    let dana = Kubectl::new(release.cluster(), Some(USER), namespace.name());
+    let tasks = release.tasks(&namespace).await;
+    let mut spec = sleeper(release, namespace.name(), 4);
+    spec["retryLimit"] = json!(1);
+    let task = tasks.apply("sleeper", spec).await.unwrap();
+    let uid = task.metadata.uid.unwrap();
+    let pod = Pods::of(release, &namespace).await.runner(&uid).await;
+    let metadata = json!({"name": pod.name_any(), "namespace": namespace.name()});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata});
+    let (space, name) = (namespace.name(), pod.name_any());
+    let url = format!("/api/v1/namespaces/{space}/pods/{name}/eviction");
+    created(&dana.run(&["create", "--raw", &url, "-f", "-"], &eviction));
+    let task = tasks.end("sleeper").await;
+    let end = release.one_end(&task).await;
+    assert_eq!(end.record.task().unwrap().attempt, 1);
+    let status = task.status.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Answered), "{status:?}");
+    assert_eq!((status.attempt, status.retries), (Some(1), Some(1)));
+}
+
 #[tokio::test]
 async fn a_policy_that_opens_runner_pods_keeps_them_from_running() {
     let Some(release) = Release::shared().await else {
         return;
     };
     let namespace = release.namespace("opened").await;
-    release.constitution(constitution(namespace.name())).await;
+    release
+        .constitution(constitution(release, namespace.name()))
+        .await;
     bind_edit(&Kubectl::new(release.cluster(), None, namespace.name()));
     let dana = Kubectl::new(release.cluster(), Some(USER), namespace.name());
     let tasks = release.tasks(&namespace).await;

@@ -1,52 +1,30 @@
 //! Tasks that name Secrets which are not meant for them.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
 use axiom_hive_e2e::Release;
+use axiom_hive_e2e::pods::{Pods, pod};
 use axiom_hive_operator::api::task::Outcome;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 
-/// An OpenAI-compatible endpoint outside the cluster: what it was sent.
-struct Endpoint {
-    address: SocketAddr,
-    heard: Arc<Mutex<String>>,
-}
+/// An OpenAI-compatible endpoint, which writes the key of each request to its log.
+const ENDPOINT: &str = r#"
+import http.server
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers['Content-Length']))
+        print(self.headers['Authorization'], flush=True)
+        body = b'{"choices":[{"message":{"role":"assistant","content":"hello"}}]}'
+        self.send_response(200)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(('', 8080), Endpoint).serve_forever()
+"#;
 
-impl Endpoint {
-    async fn listen(release: &Release) -> Self {
-        let host = release.cluster().host_address().unwrap();
-        let listener = TcpListener::bind((host, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let heard = Arc::new(Mutex::new(String::new()));
-        let all = Arc::clone(&heard);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = vec![0; 16 * 1024];
-                let read = stream.read(&mut request).await.unwrap_or(0);
-                let text = String::from_utf8_lossy(&request[..read]).into_owned();
-                all.lock().unwrap().push_str(&text);
-                let body = r#"{"choices":[{"message":{"role":"assistant","content":"hello"}}]}"#;
-                let start =
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-                let reply = format!("{start}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-                let _ = stream.write_all(reply.as_bytes()).await;
-            }
-        });
-        Self { address, heard }
-    }
-
-    fn heard(&self, key: &str) -> bool {
-        self.heard.lock().unwrap().contains(key)
-    }
-}
-
-fn asks(constitution: &str, endpoint: &Endpoint, secret: &str) -> Value {
+fn asks(constitution: &str, host: &str, secret: &str) -> Value {
     json!({
         "constitutionRef": {"name": constitution},
         "prompt": "hello",
@@ -54,7 +32,7 @@ fn asks(constitution: &str, endpoint: &Endpoint, secret: &str) -> Value {
         "retryLimit": 0,
         "timeoutSeconds": 15,
         "runtime": {"openAI": {
-            "baseURL": format!("http://{}/v1", endpoint.address),
+            "baseURL": format!("http://{host}:8080/v1"),
             "model": "any",
             "apiKeySecretRef": {"name": secret},
         }},
@@ -67,13 +45,21 @@ async fn a_task_gets_no_secret_that_is_not_meant_for_it() {
         return;
     };
     let namespace = release.namespace("secrets").await;
-    let endpoint = Endpoint::listen(release).await;
-    let (host, port) = (endpoint.address.ip(), endpoint.address.port());
+    let pods = Pods::of(release, &namespace).await;
+    let image = release.image("python-runtime").reference();
+    let labels = json!({"app": "endpoint"});
+    let command = ["python3", "-c", ENDPOINT];
+    pods.create(pod("endpoint", &image, &command, &labels, &json!({})))
+        .await;
+    pods.service("endpoint", "endpoint", 8080, false).await;
+    let host = format!("endpoint.{}.svc", namespace.name());
     release
         .constitution(json!({
             "meta": {"name": namespace.name(), "version": "1.0.0", "catalogue": 1},
             "namespaces": {},
-            "egress": {"allow": [{"cidr": format!("{host}/32"), "port": port}]},
+            "egress": {"allow": [
+                {"service": {"namespace": namespace.name(), "name": "endpoint", "port": 8080, "podLabels": labels}},
+            ]},
         }))
         .await;
     let secrets: Api<Secret> = Api::namespaced(release.client().await, namespace.name());
@@ -85,7 +71,7 @@ async fn a_task_gets_no_secret_that_is_not_meant_for_it() {
         ),
         (
             "here",
-            json!({"axiomhive-api-key": "key-for-here", "axiomhive-allowed-hosts": host.to_string()}),
+            json!({"axiomhive-api-key": "key-for-here", "axiomhive-allowed-hosts": host}),
         ),
     ] {
         let secret = json!({"metadata": {"name": name}, "stringData": data});
@@ -105,7 +91,7 @@ async fn a_task_gets_no_secret_that_is_not_meant_for_it() {
     eprintln!("a prompt from a foreign Secret: {said}");
     assert!(said.contains("only such keys are open to tasks"), "{said}");
     for secret in ["foreign", "elsewhere", "here"] {
-        let spec = asks(namespace.name(), &endpoint, secret);
+        let spec = asks(namespace.name(), &host, secret);
         tasks.apply(secret, spec).await.unwrap();
     }
     for (secret, outcomes) in [
@@ -121,6 +107,7 @@ async fn a_task_gets_no_secret_that_is_not_meant_for_it() {
         );
         assert!(outcomes.contains(&status.outcome.unwrap()), "{status:?}");
     }
-    assert!(endpoint.heard("key-for-here"));
-    assert!(!endpoint.heard("key-for-elsewhere") && !endpoint.heard("of-a-database"));
+    let heard = pods.log("endpoint").await;
+    assert!(heard.contains("key-for-here"), "{heard}");
+    assert!(!heard.contains("key-for-elsewhere") && !heard.contains("of-a-database"));
 }

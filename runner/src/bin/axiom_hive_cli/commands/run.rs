@@ -1,10 +1,10 @@
 //! `run`: the main job.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use axiom_hive_core::record::{
-    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Decided, Outcome, TaskRef,
+    AnswerSource, BuildRef, ContainmentLevel, ContainmentRequest, Outcome, TaskRef, explain,
 };
 use axiom_hive_core::supervisor::{Prepared, Released};
 use axiom_hive_core::task::{ProcessProtocol, RuntimeSpec, TaskSpec};
@@ -276,9 +276,9 @@ fn report(finished: &Finished, printer: &Printer) -> Result<Exit, Failure> {
 fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) -> Vec<String> {
     let decided = &outcome.decided;
     let mut lines = vec![format!(
-        "{}: {:?}",
+        "{}: {}",
         super::ledger::kind(&finished.done.record),
-        decided.reason
+        explain(decided)
     )];
     if released.is_some_and(|text| text.source() == AnswerSource::Fallback) {
         lines.push("this is the constitution's fallback text, not an answer".to_owned());
@@ -296,7 +296,10 @@ fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) 
             vote.leader, vote.asked, vote.committed, vote.ratio
         ));
     }
-    lines.extend(failures(decided));
+    if decided.branches.iter().any(|branch| branch.error.is_some()) {
+        // What a runtime said of it is not shown unasked: nobody supervised it.
+        lines.push("AXIOM_HIVE_LOG=info says more of the branches that failed".to_owned());
+    }
     if let Some(answer) = &decided.answer {
         let removed = answer.removed;
         lines.push(format!(
@@ -317,17 +320,6 @@ fn remarks(finished: &Finished, outcome: &Outcome, released: Option<&Released>) 
     };
     lines.push(format!("record: index {}{earlier}", finished.index));
     lines
-}
-
-/// Which failures there were. What a runtime said of them is not shown unasked: nobody supervised it.
-fn failures(decided: &Decided) -> Option<String> {
-    let errors = decided.branches.iter().filter_map(|branch| branch.error);
-    let kinds: BTreeSet<String> = errors.map(|error| format!("{error:?}")).collect();
-    let kinds: Vec<String> = kinds.into_iter().collect();
-    let kinds = (!kinds.is_empty()).then(|| kinds.join(", "))?;
-    Some(format!(
-        "failed branches: {kinds} (AXIOM_HIVE_LOG=info says more)"
-    ))
 }
 
 fn to_json(finished: &Finished, outcome: &Outcome, exit: Exit) -> Value {
