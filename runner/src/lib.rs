@@ -8,3 +8,4 @@ pub mod ledger_service;
 pub mod pipeline;
 pub mod runtime;
 pub mod tls;
+pub mod upkeep;

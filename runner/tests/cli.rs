@@ -355,7 +355,8 @@ fn an_erased_answer_is_gone_and_every_command_says_by_what() {
     let due = ["ledger", "retain", "ledger", "--dry-run"];
     let due = hive.cli(&due).expect(0);
     assert!(
-        due.stdout.contains("0 records of 0 tasks"),
+        due.stdout
+            .contains("payloads of 0 records of 0 tasks would be"),
         "{}",
         due.stdout
     );

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use axiom_hive_core::tlog::SigningKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::storage::Disk;
-use axiom_hive_runner::ledger::{Anchor, KeyStore, Known, Ledger};
+use axiom_hive_runner::ledger::{Anchor, KeyStore, Known, Ledger, LedgerReader};
 use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
-use axiom_hive_runner::pipeline::random_32;
+use axiom_hive_runner::pipeline::{now_unix_ms, random_32};
 use axiom_hive_runner::tls::ServerFiles;
+use axiom_hive_runner::upkeep::{self, Upkeep};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,35 @@ struct Cli {
 enum Command {
     /// Serve a ledger; made when there is none
     Serve(Box<ServeArgs>),
+    /// Erase the payloads and salts of one record, while the service is down; record and receipts stay
+    Erase {
+        #[command(flatten)]
+        ledger: LedgerArgs,
+        index: u64,
+    },
+    /// Erase what is past the `retention_days` of its constitution, at least 183, and not on hold; while
+    /// the service is down
+    Retain {
+        #[command(flatten)]
+        ledger: LedgerArgs,
+        /// Only say what would be erased
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put a task on hold, while the service is down: nothing of it is erased
+    Hold {
+        #[command(flatten)]
+        ledger: LedgerArgs,
+        #[arg(value_name = "TASK_UID")]
+        task: String,
+    },
+    /// Lift the hold of a task, while the service is down
+    Unhold {
+        #[command(flatten)]
+        ledger: LedgerArgs,
+        #[arg(value_name = "TASK_UID")]
+        task: String,
+    },
     /// Print a new private key for a ledger: a secret
     Keygen {
         /// Names the ledger, such as `ledger.example.com/hive`
@@ -52,7 +82,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct ServeArgs {
+struct LedgerArgs {
     /// The ledger
     #[arg(long, value_name = "DIR")]
     ledger: PathBuf,
@@ -66,6 +96,12 @@ struct ServeArgs {
     /// covers opens read-only. May be repeated; an empty or missing file knows nothing
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
     /// Who may do what, and the limits (TOML)
     #[arg(long, value_name = "FILE")]
     settings: PathBuf,
@@ -119,6 +155,17 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve(*args),
+        Command::Erase { ledger, index } => keep(&ledger, &Upkeep::Erase(index)),
+        Command::Retain {
+            ledger,
+            dry_run: true,
+        } => {
+            let reader = LedgerReader::open(&ledger.ledger).map_err(Failure::with(Exit::Ledger))?;
+            print(upkeep::due(&reader, now_unix_ms())?.json)
+        }
+        Command::Retain { ledger, .. } => keep(&ledger, &Upkeep::Retain),
+        Command::Hold { ledger, task } => keep(&ledger, &Upkeep::Hold(task)),
+        Command::Unhold { ledger, task } => keep(&ledger, &Upkeep::Unhold(task)),
         Command::Keygen { origin } => {
             let seed = random_32().map_err(Failure::with(Exit::Bug))?;
             let key = SigningKey::new(&origin, &seed).map_err(Failure::with(Exit::Input))?;
@@ -135,6 +182,25 @@ fn print(text: impl Display) -> Result<(), Failure> {
 fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = Config::parse(&read(&args.settings)?)
         .map_err(|error| in_file(&args.settings, error, Exit::Constitution))?;
+    let ledger = open(&args.ledger)?;
+    let files = ServerFiles {
+        certificate: args.tls_certificate,
+        key: args.tls_key,
+        client_ca: args.client_ca,
+    };
+    let addresses = Addresses {
+        https: args.listen,
+        canary: args.canary,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::with(Exit::Bug))?;
+    runtime.block_on(serve_until_told(ledger, &config, files, addresses))
+}
+
+/// Takes the lock, and makes the ledger when there is none.
+fn open(args: &LedgerArgs) -> Result<Ledger, Failure> {
     let keys = KeyStore::of_key(&args.state, read_key(&args.key)?);
     let keys = keys.map_err(|error| in_file(&args.key, error, Exit::Constitution))?;
     let anchors = args.anchor.iter().map(|path| anchor(path));
@@ -150,20 +216,14 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
     for problem in ledger.read_only() {
         tracing::error!(%problem, "the ledger is read-only");
     }
-    let files = ServerFiles {
-        certificate: args.tls_certificate,
-        key: args.tls_key,
-        client_ca: args.client_ca,
-    };
-    let addresses = Addresses {
-        https: args.listen,
-        canary: args.canary,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::with(Exit::Bug))?;
-    runtime.block_on(serve_until_told(ledger, &config, files, addresses))
+    Ok(ledger)
+}
+
+/// With the lock, on what is a ledger already; says what was done as one line of JSON.
+fn keep(args: &LedgerArgs, what: &Upkeep) -> Result<(), Failure> {
+    drop(LedgerReader::open(&args.ledger).map_err(Failure::with(Exit::Ledger))?);
+    let said = upkeep::carry_out(&mut open(args)?, what, now_unix_ms())?;
+    print(said.json)
 }
 
 /// What somebody kept of this ledger. On the first start nobody has kept anything yet.

@@ -36,19 +36,11 @@
 //! The salt starts every checksum of the segment: bytes of another file, of an older file in the
 //! same disk block, or text inside a payload that merely looks like a frame is never taken for one.
 //! The payload section has its own checksum, so that payloads can be erased while the record stays
-//! as it is. It is a sequence of:
-//!
-//! ```text
-//!  0   1  "K" kept, "E" erased
-//!  1  32  commitment: SHA-256 of the encoded payload
-//! 33   4  length n of the encoded payload
-//! 37   n  the encoded payload; all zero when erased
-//! ```
+//! as it is; see the module `section`.
 
-use axiom_hive_core::record::{
-    Commitment, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_BYTES, Payload,
-};
-use sha2::{Digest as _, Sha256};
+use axiom_hive_core::record::{Commitment, MAX_RECORD_BYTES};
+
+use super::section::{MAX_PAYLOAD_SECTION_BYTES, erase_in};
 
 /// First bytes of a segment.
 const SEGMENT_MAGIC: &[u8; 8] = b"AXHIVEL1";
@@ -64,17 +56,6 @@ const MAX_VKEY_BYTES: usize = 320;
 pub(super) const MAX_SEGMENT_HEADER_BYTES: usize = 30 + MAX_VKEY_BYTES;
 /// Upper bound of the frames of one group.
 pub(super) const MAX_GROUP_FRAMES: usize = 4096;
-/// Upper bound of the payloads of one append.
-pub const MAX_PAYLOADS: usize = 80;
-/// Upper bound of the encoded payloads of one append, in bytes: 40 MiB.
-pub const MAX_PAYLOAD_SECTION_BYTES: usize = 40 * 1024 * 1024;
-/// Bytes before an encoded payload in its section.
-const PAYLOAD_HEADER_BYTES: usize = 37;
-/// Bytes of an encoded payload besides its label and its bytes.
-const ENCODED_PAYLOAD_OVERHEAD: usize = 42;
-/// The longest: a label of 32 bytes and the most bytes.
-const MAX_ENCODED_PAYLOAD_BYTES: usize =
-    ENCODED_PAYLOAD_OVERHEAD + MAX_LABEL_BYTES + MAX_PAYLOAD_BYTES;
 
 /// The start of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,64 +254,6 @@ pub(super) fn decode_frame(salt: [u8; 8], bytes: &[u8]) -> Result<Frame<'_>, &'s
     })
 }
 
-/// One payload in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StoredPayload<'a> {
-    pub commitment: Commitment,
-    /// The encoded payload; `None` once it is erased.
-    pub encoded: Option<&'a [u8]>,
-    /// Of the encoded payload, in bytes.
-    pub length: usize,
-}
-
-/// Writes a frame's payload section, and gives the payloads' commitments.
-pub(super) fn encode_payloads(payloads: &[Payload]) -> (Vec<u8>, Vec<Commitment>) {
-    let mut out = Vec::with_capacity(payloads.iter().map(payload_bytes).sum());
-    let mut commitments = Vec::with_capacity(payloads.len());
-    for payload in payloads {
-        let encoded = payload.encode();
-        // What `Payload::commitment` gives, without encoding it a second time.
-        let commitment = Commitment(Sha256::digest(&encoded).into());
-        out.push(b'K');
-        out.extend_from_slice(&commitment.0);
-        out.extend_from_slice(&(encoded.len() as u32).to_be_bytes());
-        out.extend_from_slice(&encoded);
-        commitments.push(commitment);
-    }
-    (out, commitments)
-}
-
-/// Reads a frame's payload section; the error says what is wrong. Hashes nothing.
-pub(super) fn decode_payloads(section: &[u8]) -> Result<Vec<StoredPayload<'_>>, &'static str> {
-    const SHORT: &str = "the payload section is cut short";
-    let mut cursor = Cursor(section);
-    let mut all = Vec::new();
-    while !cursor.0.is_empty() {
-        if all.len() == MAX_PAYLOADS {
-            return Err("a frame holds more than 80 payloads");
-        }
-        let [state] = cursor.array().ok_or(SHORT)?;
-        let commitment = Commitment(cursor.array().ok_or(SHORT)?);
-        let length = u32::from_be_bytes(cursor.array().ok_or(SHORT)?) as usize;
-        if !(ENCODED_PAYLOAD_OVERHEAD..=MAX_ENCODED_PAYLOAD_BYTES).contains(&length) {
-            return Err("a payload's length is beyond its limit");
-        }
-        let bytes = cursor.take(length).ok_or(SHORT)?;
-        let encoded = match state {
-            b'K' => Some(bytes),
-            b'E' if bytes.iter().all(|byte| *byte == 0) => None,
-            b'E' => return Err("an erased payload still holds bytes"),
-            _ => return Err("a payload is neither kept nor erased"),
-        };
-        all.push(StoredPayload {
-            commitment,
-            encoded,
-            length,
-        });
-    }
-    Ok(all)
-}
-
 /// Overwrites payloads of the intact frame at the start of `bytes` with zeros; what it gives is how many
 /// were still there. The record, and with it the tree, stays as it is.
 pub(super) fn erase_payloads(
@@ -340,42 +263,25 @@ pub(super) fn erase_payloads(
 ) -> Result<usize, &'static str> {
     let frame = decode_frame(salt, bytes)?;
     let start = FRAME_HEADER_BYTES + frame.record.len() + 4;
-    let mut section = frame.payloads.to_vec();
-    let mut at = 0;
-    let mut gone = 0;
-    for payload in decode_payloads(frame.payloads)? {
-        let length = payload.encoded.map_or(0, <[u8]>::len);
-        if length > 0 && erased.contains(&payload.commitment) {
-            section[at] = b'E';
-            section[at + PAYLOAD_HEADER_BYTES..][..length].fill(0);
-            gone += 1;
-        }
-        at += PAYLOAD_HEADER_BYTES + payload.length;
-    }
+    let end = start + frame.payloads.len();
+    let gone = erase_in(&mut bytes[start..end], erased)?;
     let header = header_checksum(salt, &bytes[..FRAME_HEADER_BYTES - 4]);
-    let checksum = crc32c::crc32c_append(header, &section).to_be_bytes();
-    bytes[start..start + section.len()].copy_from_slice(&section);
-    bytes[start + section.len()..][..4].copy_from_slice(&checksum);
+    let checksum = crc32c::crc32c_append(header, &bytes[start..end]).to_be_bytes();
+    bytes[end..end + 4].copy_from_slice(&checksum);
     Ok(gone)
 }
 
-/// Bytes that `payload` takes in a frame.
-pub(super) fn payload_bytes(payload: &Payload) -> usize {
-    let label = payload.label.as_str().len();
-    PAYLOAD_HEADER_BYTES + ENCODED_PAYLOAD_OVERHEAD + label + payload.bytes.len()
-}
-
 /// The rest of what is being read.
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
@@ -386,19 +292,11 @@ impl<'a> Cursor<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use axiom_hive_core::record::{Label, Salt};
-
+    use super::super::section::tests::payload;
+    use super::super::section::{decode_payloads, encode_payloads};
     use super::*;
 
     const SALT: [u8; 8] = *b"salted!!";
-
-    fn payload(bytes: &[u8]) -> Payload {
-        Payload {
-            label: Label::PROMPT,
-            salt: Salt([7; 32]),
-            bytes: bytes.to_vec(),
-        }
-    }
 
     fn encode(position: u32, record: &[u8], payloads: &[u8], is_signed: bool) -> Vec<u8> {
         let mut out = Vec::new();
@@ -431,8 +329,6 @@ mod tests {
         let stored = decode_payloads(frame.payloads).unwrap();
         assert_eq!([stored[0].commitment, stored[1].commitment], commitments);
         assert_eq!(stored[1].encoded, Some(payload(b"").encode().as_slice()));
-        let sizes = payload_bytes(&payload(b"one")) + payload_bytes(&payload(b""));
-        assert_eq!(sizes, payloads.len());
     }
 
     #[test]
@@ -497,16 +393,5 @@ mod tests {
         let once = bytes.clone();
         assert_eq!(erase_payloads(SALT, &mut bytes, &commitments[1..]), Ok(0));
         assert_eq!(bytes, once);
-    }
-
-    #[test]
-    fn an_erased_payload_must_be_all_zero() {
-        let (mut section, _) = encode_payloads(&[payload(b"one")]);
-        section[0] = b'E';
-        assert!(decode_payloads(&section).is_err());
-        section[PAYLOAD_HEADER_BYTES..].fill(0);
-        assert_eq!(decode_payloads(&section).unwrap()[0].encoded, None);
-        section[0] = b'X';
-        assert!(decode_payloads(&section).is_err());
     }
 }

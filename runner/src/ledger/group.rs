@@ -9,10 +9,8 @@ use axiom_hive_core::record::{
 use axiom_hive_core::tlog::{Hash, leaf_hash};
 
 use super::error::LedgerError;
-use super::frame::{
-    FrameContent, MAX_GROUP_FRAMES, MAX_PAYLOAD_SECTION_BYTES, MAX_PAYLOADS, SIGNATURE_BYTES,
-    encode_payloads, frame_bytes, payload_bytes, push_frame,
-};
+use super::frame::{FrameContent, MAX_GROUP_FRAMES, SIGNATURE_BYTES, frame_bytes, push_frame};
+use super::section::{MAX_PAYLOAD_SECTION_BYTES, MAX_PAYLOADS, encode_payloads, payload_bytes};
 
 /// A group is closed before it becomes longer than this, in bytes; one frame may be: 8 MiB.
 pub(super) const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;

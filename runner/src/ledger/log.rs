@@ -7,10 +7,9 @@ use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
 use axiom_hive_core::tlog::{Hash, VerifyingKey, leaf_hash};
 
 use super::error::{LedgerError, Problem, Problems, io_error};
-use super::frame::{
-    FRAME_HEADER_BYTES, FRAME_MAGIC, SIGNATURE_BYTES, SegmentHeader, decode_frame, decode_payloads,
-};
+use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, SIGNATURE_BYTES, SegmentHeader, decode_frame};
 use super::head::{Head, SignedHead};
+use super::section::decode_payloads;
 use super::storage::Storage;
 use super::tree::Tree;
 

@@ -8,9 +8,10 @@ use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey, consistency_proof, inclusi
 
 use super::engine::{Appended, Settled};
 use super::error::{LedgerError, Problem, Problems, io_error};
-use super::frame::{Frame, decode_frame, decode_payloads};
+use super::frame::{Frame, decode_frame};
 use super::head::SignedHead;
 use super::log::{Log, OpenIntent, Place, read_log};
+use super::section::decode_payloads;
 use super::storage::{Disk, Storage};
 use super::tiles;
 

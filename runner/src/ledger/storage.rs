@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -131,6 +131,19 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// What a file is made of, in bytes: 4 KiB.
+const BLOCK_BYTES: usize = 4096;
+
+/// Fills an empty file. Blocks of nothing but zeros become holes, so that what is erased takes no room.
+fn write_sparse(file: &File, bytes: &[u8]) -> io::Result<()> {
+    for (number, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
+        if block.iter().any(|byte| *byte != 0) {
+            file.write_all_at(block, (number * BLOCK_BYTES) as u64)?;
+        }
+    }
+    file.set_len(bytes.len() as u64)
+}
+
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -191,13 +204,13 @@ impl Storage for Disk {
         let folder = target.parent().unwrap_or(Path::new(""));
         make_folders(folder, self.folder_mode())?;
         let temporary = self.path(&format!("{path}{TEMPORARY}"));
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(self.mode)
             .open(&temporary)?;
-        file.write_all(bytes)?;
+        write_sparse(&file, bytes)?;
         if durable {
             file.sync_all()?;
         }

@@ -1,11 +1,13 @@
 //! Erasing payloads by hand and by age, and holds.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use axiom_hive_core::record::{Body, Reason, Record};
 use axiom_hive_runner::ledger::{
-    Depth, Erased, Ledger, LedgerError, LedgerReader, Retention, Trust, verify_on,
+    Depth, Erased, KeyStore, Ledger, LedgerError, LedgerReader, Retention, Trust, verify, verify_on,
 };
 
-use super::fixture::{FIRST_SEGMENT, World, constitution_with, intent, interrupted};
+use super::fixture::{FIRST_SEGMENT, World, append_large, constitution_with, intent, interrupted};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -121,6 +123,27 @@ fn a_full_disk_leaves_the_erasure_recorded_and_the_ledger_open() {
     assert_eq!(erase(&mut ledger, 1).unwrap().payloads, 0);
     drop(ledger);
     assert_verifies(&world, 3);
+}
+
+#[test]
+fn what_is_erased_takes_no_room_on_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = KeyStore::at(&dir.path().join("keys"));
+    let mut ledger = Ledger::open(&dir.path().join("ledger"), &keys).unwrap();
+    let (reference, text) = constitution_with(0, "");
+    ledger.ensure_constitution(&reference, &text).unwrap();
+    append_large(&mut ledger, 1);
+    let file = dir.path().join("ledger").join(FIRST_SEGMENT);
+    let length = file.metadata().unwrap().len();
+    assert_eq!(erase(&mut ledger, 1).unwrap().payloads, 3);
+    // Appends go on behind it.
+    append_large(&mut ledger, 2);
+    drop(ledger);
+    let metadata = file.metadata().unwrap();
+    assert!(metadata.len() > 2 * (4 << 20) && length > 4 << 20);
+    assert!(metadata.blocks() * 512 < metadata.len() - (3 << 20));
+    let report = verify(&dir.path().join("ledger"), Trust::Pin(&keys)).unwrap();
+    assert!(report.is_ok(), "{:?}", report.problems);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use axiom_hive_core::digest::to_hex;
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_core::wire::{AppendEntry, AppendReply, AppendRequest, ErrorCode};
 use reqwest::{Client, Response};
@@ -118,6 +119,46 @@ async fn it_serves_until_it_is_told_to_stop_and_goes_on_where_it_was() {
         assert_eq!(verified.index, 1 + size);
 
         stop(child).await;
+    }
+}
+
+/// The service is down for it: the volume has one writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_between_two_runs_is_gone_for_the_second() {
+    let dir = TempDir::new().unwrap();
+    let authority = prepared(dir.path());
+    let keep = |arguments: &[&str]| {
+        let mut command = hive_ledger();
+        command.current_dir(dir.path()).args(arguments);
+        let said = command.args(["--ledger=ledger", "--state=state", "--key=key"]);
+        let said = said.output().unwrap();
+        let json: Option<Value> = serde_json::from_slice(&said.stdout).ok();
+        (said.status.code(), json.unwrap_or_default())
+    };
+    assert_eq!(keep(&["erase", "1"]).0, Some(5), "there is no ledger yet");
+    let entry = crate::records::intent("t", 0, "pod-a");
+    let address = to_hex(&entry.payloads[0].commitment().0);
+    for status in [200, 410] {
+        let mut child = serve(dir.path()).spawn().unwrap();
+        let (base, _) = started(&mut child);
+        let operator = authority.client(Some("operator.example"));
+        let entries = vec![
+            crate::records::constitution(),
+            crate::records::intent("t", 0, "pod-a"),
+        ];
+        assert_eq!(append(&operator, &base, entries).await.status(), 200);
+        let payload = operator.get(format!("{base}/v1/payloads/{address}"));
+        assert_eq!(payload.send().await.unwrap().status(), status);
+        stop(child).await;
+        if status == 200 {
+            assert_eq!(keep(&["hold", "t"]).1["changed"], true);
+            assert_eq!(keep(&["erase", "1"]).0, Some(1));
+            assert_eq!(keep(&["unhold", "t"]).1["changed"], true);
+            let (code, said) = keep(&["erase", "1"]);
+            assert_eq!((code, &said["erased"][0]["erasure"]), (Some(0), &2.into()));
+            let due = keep(&["retain", "--dry-run"]).1;
+            assert_eq!(due["due"].as_array().unwrap().len(), 0);
+        }
     }
 }
 

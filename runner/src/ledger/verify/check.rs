@@ -7,8 +7,9 @@ use axiom_hive_core::tlog::{Hash, Tile, TileKind, bundle, leaf_hashes};
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::Problem;
-use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame, decode_payloads};
+use super::super::frame::{Frame, SIGNATURE_BYTES, decode_frame};
 use super::super::levels::Part;
+use super::super::section::decode_payloads;
 use super::super::storage::Storage;
 use super::Depth;
 use super::blocks::Batch;

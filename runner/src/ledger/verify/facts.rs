@@ -6,7 +6,7 @@ use axiom_hive_core::record::{
     Body, Commitment, ConstitutionRef, Outcome, PayloadKind, PayloadView, Reason, Record, TaskRef,
 };
 
-use super::super::frame::StoredPayload;
+use super::super::section::StoredPayload;
 
 /// Of one record.
 pub(super) struct Facts {

@@ -8,7 +8,7 @@ use axiom_hive_core::supervisor::Entry;
 use axiom_hive_core::tlog::{Hash, MemTree, leaf_hash};
 use axiom_hive_runner::ledger::storage::Memory;
 use axiom_hive_runner::ledger::{
-    Depth, KeyStore, Ledger, LedgerReader, Trust, repair_on, verify_on,
+    Depth, KeyStore, Ledger, LedgerError, LedgerReader, Trust, repair_on, verify_on,
 };
 
 use super::super::fixture::{World, constitution, entry, intent, interrupted};
@@ -135,7 +135,13 @@ impl Script {
     }
 
     /// Opens what is on a disk.
-    pub(super) fn open(&self, files: &Files) -> Result<Opened, String> {
+    fn open(&self, files: &Files) -> Result<Opened, String> {
+        let mut opened = self.load(files);
+        opened.reopen()?;
+        Ok(opened)
+    }
+
+    fn load(&self, files: &Files) -> Opened {
         let journal = Journal::default();
         let storage = |prefix: &'static str| {
             let part = files.iter().filter_map(|(path, bytes)| {
@@ -149,14 +155,12 @@ impl Script {
                 journal: Arc::clone(&journal),
             })
         };
-        let mut opened = Opened {
+        Opened {
             dir: storage("dir"),
             keys: storage("keys"),
             segment_bytes: self.segment_bytes,
             ledger: None,
-        };
-        opened.reopen()?;
-        Ok(opened)
+        }
     }
 
     /// Opens what a crash left, and says whether everything is there that must be, and how many steps
@@ -167,15 +171,24 @@ impl Script {
         (started, acknowledged): (usize, usize),
         expected: &Expected,
     ) -> Result<(Opened, usize), String> {
-        let opened = self.open(files)?;
+        let mut opened = self.load(files);
+        let [least, most] = [acknowledged, started].map(|steps| expected.sizes[steps]);
+        let must_be = |size| {
+            let what = || format!("{least} records acknowledged, {most} begun: {size} are there");
+            (size == least || size == most)
+                .then_some(())
+                .ok_or_else(what)
+        };
+        // Who only reads comes before whoever repairs.
+        match LedgerReader::on(opened.dir.clone()) {
+            Ok(view) => must_be(view.size())?,
+            Err(LedgerError::NotALedger { .. }) => must_be(0)?,
+            Err(error) => return Err(format!("it cannot be read: {error}")),
+        }
+        opened.reopen()?;
         let ledger = opened.ledger();
         let size = ledger.view().size();
-        let [least, most] = [acknowledged, started].map(|steps| expected.sizes[steps]);
-        if size != least && size != most {
-            return Err(format!(
-                "{least} records are acknowledged, {most} begun: {size} are there"
-            ));
-        }
+        must_be(size)?;
         let released = ledger.view().checkpoint();
         let root = released.and_then(|text| Some(text.lines().nth(2)?.to_owned()));
         if size > 0 && root != Some(expected.roots[size as usize].to_string()) {

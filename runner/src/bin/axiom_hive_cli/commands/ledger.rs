@@ -1,5 +1,5 @@
 //! `ledger key | list | show | export`, and `verify` of a whole ledger: reading, without the lock.
-//! `ledger repair` writes derived files. What erases is in the module `erase`.
+//! `ledger repair` writes derived files, `ledger erase | retain | hold | unhold` decide what is kept.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,12 +8,13 @@ use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{
-    KeyStore, LedgerError, LedgerReader, PayloadCounts, Repaired, Trust, VerifyReport, export,
-    repair as repair_ledger, verify as verify_ledger,
+    KeyStore, Ledger, LedgerError, LedgerReader, PayloadCounts, Repaired, Trust, VerifyReport,
+    export, repair as repair_ledger, verify as verify_ledger,
 };
+use axiom_hive_runner::pipeline::now_unix_ms;
+use axiom_hive_runner::upkeep::{self, Said, Upkeep};
 use serde_json::{Value, json};
 
-use super::erase;
 use crate::args::LedgerCommand;
 use crate::output::Printer;
 
@@ -38,21 +39,20 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
             let key = key.as_deref().map(super::verify::read_key).transpose()?;
             repair(&ledger_dir, key.as_ref(), printer)
         }
-        LedgerCommand::Erase { ledger_dir, index } => erase::one(&ledger_dir, index, printer),
+        LedgerCommand::Erase { ledger_dir, index } => {
+            keep(&ledger_dir, &Upkeep::Erase(index), printer)
+        }
         LedgerCommand::Retain {
             ledger_dir,
-            dry_run,
-        } => erase::retain(&ledger_dir, dry_run, printer),
-        LedgerCommand::Hold {
-            ledger_dir,
-            task: None,
-        } => erase::holds(&ledger_dir, printer),
-        LedgerCommand::Hold {
-            ledger_dir,
-            task: Some(task),
-        } => erase::hold(&ledger_dir, &task, true, printer),
+            dry_run: true,
+        } => say(&upkeep::due(&open(&ledger_dir)?, now_unix_ms())?, printer),
+        LedgerCommand::Retain { ledger_dir, .. } => keep(&ledger_dir, &Upkeep::Retain, printer),
+        LedgerCommand::Hold { ledger_dir, task } => match task {
+            Some(task) => keep(&ledger_dir, &Upkeep::Hold(task), printer),
+            None => say(&upkeep::holds(&open(&ledger_dir)?)?, printer),
+        },
         LedgerCommand::Unhold { ledger_dir, task } => {
-            erase::hold(&ledger_dir, &task, false, printer)
+            keep(&ledger_dir, &Upkeep::Unhold(task), printer)
         }
         LedgerCommand::Export {
             ledger_dir,
@@ -89,7 +89,22 @@ fn repair(dir: &Path, key: Option<&VerifyingKey>, printer: &Printer) -> Result<E
     printer.result(&text, &json!({"files": files, "written": written}))
 }
 
-pub(super) fn open(dir: &Path) -> Result<LedgerReader, Failure> {
+fn say(said: &Said, printer: &Printer) -> Result<Exit, Failure> {
+    printer.result(&said.text, &said.json)
+}
+
+/// With the lock, on what is a ledger already.
+fn keep(dir: &Path, what: &Upkeep, printer: &Printer) -> Result<Exit, Failure> {
+    drop(open(dir)?);
+    let keys = KeyStore::of_user().map_err(Failure::with(Exit::Ledger))?;
+    let mut ledger = Ledger::open(dir, &keys).map_err(Failure::with(Exit::Ledger))?;
+    say(
+        &upkeep::carry_out(&mut ledger, what, now_unix_ms())?,
+        printer,
+    )
+}
+
+fn open(dir: &Path) -> Result<LedgerReader, Failure> {
     LedgerReader::open(dir).map_err(Failure::with(Exit::Ledger))
 }
 

@@ -1,7 +1,6 @@
 //! One module a command.
 
 pub(crate) mod constitution;
-pub(crate) mod erase;
 pub(crate) mod ledger;
 pub(crate) mod replay;
 pub(crate) mod run;
