@@ -220,13 +220,13 @@ async function showGrowth() {
 /** The way from the leaf at the foot up to the root, each neighbour on its side. */
 function drawProof(index, leaf, steps, holds) {
   const [box, gap, step, middle] = [112, 150, 64, 240];
-  const height = (steps.length + 1) * step + 10;
+  const height = (steps.length + 1) * step + 30;
   const picture = drawn('svg', { width: 2 * middle, height, role: 'img', 'aria-label': `inclusion proof of record ${index}, ${steps.length} steps` });
   const node = (x, y, text, kind) => [
     drawn('rect', { x: x - box / 2, y, width: box, height: 28, rx: 4, class: kind }),
     drawn('text', { x, y: y + 18, 'text-anchor': 'middle' }, text),
   ];
-  const foot = height - 38;
+  const foot = height - 58;
   const last = (holds ? 'good' : 'bad');
   steps.forEach(({ sibling, isSiblingLeft, hash }, n) => {
     const y = foot - n * step;
@@ -240,7 +240,7 @@ function drawProof(index, leaf, steps, holds) {
     );
   });
   picture.append(...node(middle, foot, short(leaf), steps.length === 0 ? last : 'own'));
-  picture.append(drawn('text', { x: middle - box / 2 - 8, y: foot + 18, 'text-anchor': 'end', class: 'faint' }, `record ${index}`));
+  picture.append(drawn('text', { x: middle, y: foot + 46, 'text-anchor': 'middle', class: 'faint' }, `record ${index}`));
   if (steps.length > 0) {
     const top = foot - steps.length * step;
     picture.append(drawn('text', { x: middle + box / 2 + 8, y: top + 18, class: 'faint' }, holds ? 'the root' : 'NOT the root'));
