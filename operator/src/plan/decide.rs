@@ -12,7 +12,7 @@
 use axiom_hive_core::record::{Body, Record, StopEvent, explain};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::pods::{PodPhase, PodSeen};
+use super::pods::{KILLED, PodPhase, PodSeen, TERMINATED};
 use crate::api::condition::ConditionReason;
 
 /// How long an image may take to be pulled before the task fails.
@@ -23,9 +23,6 @@ pub const SILENCE: SignedDuration = SignedDuration::from_secs(10);
 const RECORDING_TIME: SignedDuration = SignedDuration::from_secs(30);
 /// The longest pause between attempts that could not reach the ledger is two to this power, in seconds.
 const MAX_PAUSE_SHIFT: u32 = 6;
-/// Exit codes of a supervisor that was told to stop, and of one that was not asked.
-const TERMINATED: i32 = 143;
-const KILLED: i32 = 137;
 /// The highest attempt number a record can have.
 const MAX_ATTEMPT: u32 = axiom_hive_core::record::MAX_ATTEMPT;
 
@@ -342,8 +339,8 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
             close(pod.attempt, StopEvent::Interrupted, &message)
         }
         PodPhase::Ended { exit_code } => ended(seen, pod, *exit_code),
-        PodPhase::Lost(why) => {
-            let message = format!("the attempt's pod was lost: {why}");
+        PodPhase::Lost(_) => {
+            let message = pod.loss().unwrap_or_default();
             retry(seen, StopEvent::Interrupted, &message)
         }
     }
@@ -353,11 +350,7 @@ fn with_pod(seen: &Seen<'_>, pod: &PodSeen) -> Step {
 fn ended(seen: &Seen<'_>, pod: &PodSeen, exit_code: i32) -> Step {
     let message = match failed(seen) {
         Some(reason) => format!("attempt {} failed: {reason}", seen.attempt),
-        None => format!(
-            "attempt {} ended with exit code {exit_code}{}",
-            seen.attempt,
-            meaning(exit_code)
-        ),
+        None => pod.loss().unwrap_or_default(),
     };
     match exit_code {
         // Input, configuration, something that does not verify, a bug: the same again would end the same.
@@ -441,21 +434,6 @@ fn failed(seen: &Seen<'_>) -> Option<String> {
             _ => None,
         });
     attempts.next().map(explain)
-}
-
-/// What an exit code of a supervisor says, where it could not record an end (`docs/USAGE.md`).
-fn meaning(exit_code: i32) -> &'static str {
-    match exit_code {
-        1 => ": its input could not be used",
-        2 => ": the constitution or the configuration could not be used",
-        5 => ": it could not reach the ledger",
-        6 => ": the runtime could not be isolated",
-        7 => ": what the ledger gave it did not verify",
-        70 => ": a bug, which its log describes",
-        KILLED => ": killed, by its node or for its memory",
-        TERMINATED => ": told to stop, by its node or by whoever deleted its pod",
-        _ => "",
-    }
 }
 
 /// The highest attempt that the ledger holds an intent of.

@@ -6,6 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::ATTEMPT_LABEL;
 
+/// Exit codes of a supervisor that was told to stop, and of one that was not asked.
+pub(super) const TERMINATED: i32 = 143;
+pub(super) const KILLED: i32 = 137;
+
 /// A runner pod, as far as decisions look at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSeen {
@@ -66,10 +70,40 @@ impl PodSeen {
         !self.has_ended() && self.phase != PodPhase::Terminating
     }
 
+    /// What became of one whose supervisor left no record of the end.
+    #[must_use]
+    pub fn loss(&self) -> Option<String> {
+        match &self.phase {
+            PodPhase::Ended { exit_code } => {
+                let (attempt, meaning) = (self.attempt, meaning(*exit_code));
+                Some(format!(
+                    "attempt {attempt} ended with exit code {exit_code}{meaning}"
+                ))
+            }
+            PodPhase::Lost(why) => Some(format!("the attempt's pod was lost: {why}")),
+            _ => None,
+        }
+    }
+
     /// It will not run again.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.phase, PodPhase::Ended { .. } | PodPhase::Lost(_))
+    }
+}
+
+/// What an exit code of a supervisor says, where it could not record an end (`docs/USAGE.md`).
+fn meaning(exit_code: i32) -> &'static str {
+    match exit_code {
+        1 => ": its input could not be used",
+        2 => ": the constitution or the configuration could not be used",
+        5 => ": it could not reach the ledger",
+        6 => ": the runtime could not be isolated",
+        7 => ": what the ledger gave it did not verify",
+        70 => ": a bug, which its log describes",
+        KILLED => ": killed, by its node or for its memory",
+        TERMINATED => ": told to stop, by its node or by whoever deleted its pod",
+        _ => "",
     }
 }
 

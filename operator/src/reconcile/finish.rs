@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axiom_hive_core::record::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
@@ -34,6 +35,14 @@ impl Look<'_> {
         let attempt = record.outcome().map(|outcome| outcome.task.attempt);
         let pods = self.pods.iter().filter_map(PodSeen::of);
         let of_attempt = pods.clone().find(|pod| Some(pod.attempt) == attempt);
+        // An operator that died before it wrote the status knew why.
+        let is_interrupted = record
+            .outcome()
+            .is_some_and(|it| it.decided.reason == Reason::Interrupted);
+        let lost = of_attempt
+            .as_ref()
+            .filter(|_| is_interrupted)
+            .and_then(PodSeen::loss);
         let end = Ended {
             record,
             ledger: self.context.pointer(proven),
@@ -44,7 +53,7 @@ impl Look<'_> {
                 uid: pod.uid,
             }),
             started: self.started(),
-            message: self.message.take(),
+            message: self.message.take().or(lost),
         };
         let running: Vec<PodSeen> = pods.filter(PodSeen::is_active).collect();
         let status = ended(&self.status, end, self.at());

@@ -1,11 +1,15 @@
 //! What ends without an exit code of its own, and what is tried again.
 
+use axiom_hive_client::build_ref;
+use axiom_hive_core::record::{Observed, StopEvent};
+use axiom_hive_core::supervisor::{Entry, closed};
 use axiom_hive_operator::api::task::Outcome;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World, uid};
 
 #[tokio::test]
 async fn a_supervisor_that_is_killed_is_tried_again() {
@@ -68,6 +72,32 @@ async fn no_attempt_is_left_at_the_limit() {
         .unwrap();
     assert_ne!(world.supervise(last).await, 0);
     assert_eq!(world.history(&task).await, ["intent", "intent", "failed"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_died_before_it_said_why_loses_nothing() {
+    let Some(mut world) = World::new("why").await else {
+        return;
+    };
+    let task = world.task("hello", json!({"retryLimit": 0})).await;
+    let pod = world.intended(&task, 0).await;
+    world.kill().await;
+    world.exits(&pod, 137).await;
+    let intent = world.ledger.records(&uid(&task)).await.remove(0);
+    let observed = Observed::nothing_ran(build_ref().unwrap(), 1);
+    let entry = Entry {
+        record: closed(&intent, StopEvent::Interrupted, observed).unwrap(),
+        payloads: Vec::new(),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let appended = world.ledger.operators().append(&entry, deadline).await;
+    assert!(!appended.unwrap().existing);
+    world.operate();
+    let status = world.ended(&task).await.status.unwrap();
+    let succeeded = status.conditions.iter().find(|it| it.type_ == "Succeeded");
+    let message = &succeeded.unwrap().message;
+    assert!(message.contains("exit code 137: killed"), "{message}");
     world.end().await;
 }
 
