@@ -4,6 +4,7 @@
 #   fsck     of transparency-dev/tessera: rebuilds the exported tree, checks every tile and the root
 #   reader   this folder's few lines over filippo.io/torchwood: a receipt as it is (C2SP tlog-proof)
 #   spicy    of filippo.io/torchwood: the same proof in the older form that the tool still reads
+#   Chromium runs the page of the ledger service (its WebCrypto hashes and checks signatures)
 #
 #   sh tests/conformance/run.sh
 #
@@ -90,4 +91,15 @@ for task in 1 2 64 127 128 $TASKS; do
     checked=$((checked + 1))
 done
 pass "torchwood's reader and spicy accept $checked receipts and refuse them for changed records"
+# A browser judges what the ledger service shows: its page, with the verifier on WebCrypto.
+if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || true
+fi
+if command -v chromium >/dev/null; then
+    AXIOM_HIVE_BROWSER=chromium cargo test --workspace --locked --features axiom_hive_runner/crash-points --test ledger_service page:: >"$WORK/page.log" 2>&1 ||
+        { tail -n 40 "$WORK/page.log" >&2; die "the page in Chromium: see above"; }
+    pass "Chromium verifies a ledger on its page, and finds every lie that it is told"
+else
+    echo 'conformance: SKIPPED: the page in Chromium: please install: chromium'
+fi
 printf 'conformance: %d passed, 0 failed\n' "$passed"

@@ -86,18 +86,9 @@ async fn an_operator_without_work_writes_nothing() {
     let pod = world.intended(&task, 0).await;
     assert_eq!(world.run(&pod).await, 0);
     world.ended(&task).await;
-    // Not ended: it waits for a constitution that never comes, and has said so.
-    let waiting = world
-        .task("waiting", json!({"constitutionRef": {"name": "nobody"}}))
-        .await;
-    world.because(&waiting, "ConstitutionNotFound").await;
-    let space = world.namespace.name();
-    let is_event = |it: &Write| it.namespace == space && it.what() == "create events";
-    world
-        .until("its event", async || {
-            writes(&world).iter().any(is_event).then_some(())
-        })
-        .await;
+    // Not ended: it waits, and has said so.
+    let waiting = world.task("waiting", json!({"suspend": true})).await;
+    world.because(&waiting, "Suspended").await;
     let before = writes(&world).len();
     let seconds = budget("idle_seconds", 3);
     tokio::time::sleep(Duration::from_secs(seconds.into())).await;

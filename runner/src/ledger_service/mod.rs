@@ -15,6 +15,7 @@ mod health;
 mod limits;
 mod listen;
 mod metrics;
+mod page;
 mod read;
 mod refusal;
 mod service;
@@ -132,6 +133,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/v1/intents/open", get(read::open_intents))
         .route("/checkpoint", get(read::checkpoint))
         .route("/tile/{*path}", get(read::tile))
+        .merge(page::routes())
         .route_layer(from_fn_with_state(Arc::clone(&service), service::admit))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -6,6 +6,7 @@ mod binary;
 mod client;
 mod limits;
 mod listen;
+mod page;
 mod pod;
 mod read;
 mod records;

@@ -254,7 +254,7 @@ impl Release {
             .no_proxy()
             .build()
             .unwrap();
-        (http, format!("https://{host}:8443"))
+        (http, format!("https://{host}:{}", address.port()))
     }
 
     /// Everything that the ledger has of a task, by index, verified with its public key.

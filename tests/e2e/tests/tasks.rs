@@ -148,6 +148,31 @@ async fn without_agreement_nothing_is_shown() {
 }
 
 #[tokio::test]
+async fn a_process_that_fails_is_what_the_status_says() {
+    let Some(release) = Release::shared().await else {
+        return;
+    };
+    release.constitution(open(release)).await;
+    let namespace = release.namespace("failed").await;
+    let tasks = release.tasks(&namespace).await;
+    let mut task = python(release, "import sys; sys.exit('no such model')", "hello");
+    task["retryLimit"] = json!(0);
+    let task = tasks.run("exits", task).await;
+    release.one_end(&task).await;
+    let status = task.status.unwrap();
+    assert_eq!(
+        (status.outcome, status.reason.as_deref()),
+        (Some(Outcome::Failed), Some("runtimeFailed"))
+    );
+    let succeeded = status.conditions.iter().find(|it| it.type_ == "Succeeded");
+    let message = &succeeded.unwrap().message;
+    let why = "in 4 of 4 the process ended with a status other than 0";
+    assert!(message.contains(why), "{message}");
+    // What it wrote is nobody's but the auditor's.
+    assert!(!message.contains("no such model"), "{message}");
+}
+
+#[tokio::test]
 async fn an_invalid_task_is_refused_with_everything_that_is_wrong() {
     let Some(release) = Release::shared().await else {
         return;
