@@ -61,7 +61,6 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
     let outcome = end.record.outcome().filter(|_| end.record.is_terminal())?;
     let decided = &outcome.decided;
     let kind = outcome_of(end.record)?;
-    let is_answered = kind == Outcome::Answered;
     let word = reason_word(decided.reason);
     let message = end.message.unwrap_or_else(|| explain(decided));
     let mut status = SupervisedTaskStatus {
@@ -101,6 +100,16 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
         Some(Answer::Secret(name)) => status.answer_secret_ref = Some(SecretRef { name }),
         None => {}
     }
+    conclude(&mut status, kind, &message, at);
+    resolved(&mut status, at);
+    isolated(&mut status, at);
+    status.suspend_time = None;
+    Some(status)
+}
+
+/// The conditions of a task that ended as `kind`.
+fn conclude(status: &mut SupervisedTaskStatus, kind: Outcome, message: &str, at: At) {
+    let is_answered = kind == Outcome::Answered;
     let reason = condition_reason(kind);
     let truth = if is_answered {
         ConditionStatus::True
@@ -122,14 +131,14 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
             &Time(at.now),
         );
     };
-    put(ConditionType::Succeeded, truth, reason, &message);
-    put(ConditionType::Ready, truth, reason, &message);
+    put(ConditionType::Succeeded, truth, reason, message);
+    put(ConditionType::Ready, truth, reason, message);
     let stalled = if is_answered {
         ConditionStatus::False
     } else {
         ConditionStatus::True
     };
-    put(ConditionType::Stalled, stalled, reason, &message);
+    put(ConditionType::Stalled, stalled, reason, message);
     let recorded = "the terminal record is in the ledger, and its receipt was verified";
     put(
         ConditionType::Recorded,
@@ -137,10 +146,6 @@ pub fn ended(old: &SupervisedTaskStatus, end: Ended<'_>, at: At) -> Option<Super
         ConditionReason::Recorded,
         recorded,
     );
-    resolved(&mut status, at);
-    isolated(&mut status, at);
-    status.suspend_time = None;
-    Some(status)
 }
 
 /// The status of a task that waits. It says the same at every look, so that looking writes nothing.
