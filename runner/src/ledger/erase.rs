@@ -13,7 +13,7 @@ use axiom_hive_core::supervisor::Entry;
 
 use super::engine::Ledger;
 use super::error::{LedgerError, io_error};
-use super::frame::erase_payloads;
+use super::frame::{MAX_GROUP_FRAMES, erase_payloads};
 use super::hold::Holds;
 use super::reader::LedgerReader;
 
@@ -38,35 +38,50 @@ impl Ledger {
     pub fn erase(&mut self, indices: &[u64], at_unix_ms: u64) -> Result<Vec<Erased>, LedgerError> {
         self.writable()?;
         let holds = Holds::read(&*self.view.storage)?;
-        let mut erased = Vec::new();
-        let mut entries = Vec::new();
+        let mut all = Vec::new();
         for index in indices.iter().copied().collect::<BTreeSet<u64>>() {
             let record = self.view.record(index)?;
             if matches!(record.body, Body::Constitution { .. }) {
                 return Err(LedgerError::Constitution(index));
             }
             holds.check(&record)?;
-            let kept = self.view.kept(index)?;
-            erased.push((index, kept.len()));
-            if !kept.is_empty() {
-                entries.push(erasure(index, kept, at_unix_ms));
-            }
+            all.push((index, self.view.kept(index)?));
         }
-        let mut replies = self.append_group(&entries).into_iter();
-        let mut reply = |(index, payloads)| {
-            let appended = if payloads == 0 { None } else { replies.next() };
-            Ok(Erased {
-                index,
-                erasure: appended.transpose()?.map(|appended| appended.index),
-                payloads,
-            })
-        };
-        let done: Vec<Result<Erased, LedgerError>> = erased.into_iter().map(&mut reply).collect();
+        // Group by group: a receipt of each in memory would be much for a year of tasks.
+        let recorded = all.chunks(MAX_GROUP_FRAMES);
+        let recorded = recorded.map(|group| self.record_erasures(group, at_unix_ms));
+        let recorded = recorded.collect::<Result<Vec<_>, LedgerError>>();
         // Where some could not be recorded, those that were are carried out all the same.
         let carried_out = carry_out(&self.view);
-        let done = done.into_iter().collect::<Result<Vec<_>, LedgerError>>()?;
+        let recorded = recorded?;
         carried_out.map_err(|error| LedgerError::NotErased(Box::new(error)))?;
-        Ok(done)
+        Ok(recorded.concat())
+    }
+
+    /// Appends an `erasure` record for each of these records that still holds payloads.
+    fn record_erasures(
+        &mut self,
+        group: &[(u64, Vec<Commitment>)],
+        at_unix_ms: u64,
+    ) -> Result<Vec<Erased>, LedgerError> {
+        let full = group.iter().filter(|(_, kept)| !kept.is_empty());
+        let entries: Vec<Entry> = full
+            .map(|(index, kept)| erasure(*index, kept.clone(), at_unix_ms))
+            .collect();
+        let mut replies = self.append_group(&entries).into_iter();
+        let erased = group.iter().map(|(index, kept)| {
+            let appended = if kept.is_empty() {
+                None
+            } else {
+                replies.next()
+            };
+            Ok(Erased {
+                index: *index,
+                erasure: appended.transpose()?.map(|appended| appended.index),
+                payloads: kept.len(),
+            })
+        });
+        erased.collect()
     }
 }
 

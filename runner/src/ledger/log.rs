@@ -135,7 +135,8 @@ impl Log {
         {
             for commitment in commitments {
                 let is_gone = self.zeroed.remove(&(*erased_index, *commitment));
-                if !is_gone && self.payloads.contains_key(commitment) {
+                let is_known = *erased_index < index && self.payloads.contains_key(commitment);
+                if is_known && !is_gone {
                     let unerased = self.unerased.entry(*erased_index).or_default();
                     unerased.push(*commitment);
                 }
