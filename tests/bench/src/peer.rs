@@ -89,7 +89,7 @@ impl Peer {
         fill(&mut ledger, ENTRIES, 4096)?;
         let key = ledger.view().verifying_key().clone();
         drop(ledger);
-        let tree = scratch.path("tree");
+        let tree = std::path::absolute(scratch.path("tree"))?;
         export(&scratch.path("ledger"), &tree)?;
         let vkey = scratch.path("vkey");
         std::fs::write(&vkey, key.to_string())?;
