@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use axiom_hive_testcluster::pods::testbox;
 use axiom_hive_testcluster::{Size, TestCluster, eventually};
 use base64::Engine;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
@@ -406,9 +407,11 @@ async fn a_chart_is_installed_and_removed() {
         "install",
         "example",
         chart.to_str().unwrap(),
+        "--set",
+        &format!("image={}", testbox()),
         "--wait",
         "--timeout",
-        "60s",
+        "120s",
     ]);
     let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
         Api::namespaced(client, namespace.name());
