@@ -358,7 +358,8 @@ fn is_explicit(rule: &Rule<'_>, interceptor: &InterceptorPolicy) -> bool {
     matches!(rule.source, Source::Detector(detector) if interceptor.detectors.contains_key(detector.id))
 }
 
-fn collect<'a>(interceptor: &'a InterceptorPolicy, errors: &mut Vec<RuleError>) -> Vec<Rule<'a>> {
+/// The rules of the catalogue that are on.
+fn detectors<'a>(interceptor: &InterceptorPolicy, errors: &mut Vec<RuleError>) -> Vec<Rule<'a>> {
     let mut rules = Vec::new();
     for id in interceptor.detectors.keys() {
         if !CATALOGUE_1.iter().any(|detector| detector.id == id) {
@@ -393,6 +394,11 @@ fn collect<'a>(interceptor: &'a InterceptorPolicy, errors: &mut Vec<RuleError>) 
             source: Source::Detector(detector),
         });
     }
+    rules
+}
+
+fn collect<'a>(interceptor: &'a InterceptorPolicy, errors: &mut Vec<RuleError>) -> Vec<Rule<'a>> {
+    let mut rules = detectors(interceptor, errors);
     for (at, list) in interceptor.terms.iter().enumerate() {
         let info = RuleInfo {
             id: list.id.clone(),

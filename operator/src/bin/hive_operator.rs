@@ -190,36 +190,9 @@ async fn lead(
     if !candidate.lead(shutdown).await {
         return Ok(());
     }
-    let salt_key = secrets()
-        .salt_key()
-        .await
-        .map_err(|error| error.to_string())?;
-    let services: Api<Service> = Api::namespaced(client.clone(), &args.namespace);
-    let service = services
-        .get(&args.ledger_service)
-        .await
-        .map_err(|error| error.to_string())?;
-    let ledger = LedgerEndpoint::behind(&service, (trust.ca.clone(), trust.vkey.clone()))?;
-    let endpoint = Endpoint {
-        url: format!("https://{}:{}", ledger.host, ledger.pods.port),
-        ca: trust.ca.clone(),
-        key: trust
-            .vkey
-            .parse()
-            .map_err(|error| format!("the ledger's vkey: {error}"))?,
-        credential: Credential::Token(args.ledger_token.clone()),
-    };
-    let settings = Settings {
-        namespace: args.namespace.clone(),
-        namespaces: args.watch_namespaces.clone(),
-        runner: RunnerSettings {
-            image: args.runner_image.clone(),
-            ledger,
-        },
-        guard: GUARD.map(str::to_owned).into(),
-        salt_key,
-    };
-    let client_of_ledger = LedgerClient::new(endpoint).map_err(|error| error.to_string())?;
+    let salt_key = secrets().salt_key().await;
+    let salt_key = salt_key.map_err(|error| error.to_string())?;
+    let (settings, client_of_ledger) = settings(args, &client, &trust, salt_key).await?;
     let build = build_ref().map_err(|error| error.to_string())?;
     let context = Arc::new(Context::new(
         client,
@@ -239,6 +212,38 @@ async fn lead(
     }
     stop.cancel();
     work.await.map_err(|error| error.to_string())
+}
+
+/// What the leader works with, and its way to the ledger.
+async fn settings(
+    args: &Args,
+    client: &Client,
+    trust: &Trust,
+    salt_key: [u8; 32],
+) -> Result<(Settings, LedgerClient), String> {
+    let services: Api<Service> = Api::namespaced(client.clone(), &args.namespace);
+    let service = services.get(&args.ledger_service).await;
+    let service = service.map_err(|error| error.to_string())?;
+    let ledger = LedgerEndpoint::behind(&service, (trust.ca.clone(), trust.vkey.clone()))?;
+    let key = trust.vkey.parse();
+    let endpoint = Endpoint {
+        url: format!("https://{}:{}", ledger.host, ledger.pods.port),
+        ca: trust.ca.clone(),
+        key: key.map_err(|error| format!("the ledger's vkey: {error}"))?,
+        credential: Credential::Token(args.ledger_token.clone()),
+    };
+    let settings = Settings {
+        namespace: args.namespace.clone(),
+        namespaces: args.watch_namespaces.clone(),
+        runner: RunnerSettings {
+            image: args.runner_image.clone(),
+            ledger,
+        },
+        guard: GUARD.map(str::to_owned).into(),
+        salt_key,
+    };
+    let client = LedgerClient::new(endpoint).map_err(|error| error.to_string())?;
+    Ok((settings, client))
 }
 
 fn certificates(args: &Args) -> Certificates {
