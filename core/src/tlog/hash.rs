@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::block_api::compress256;
 
 use super::base64::text_form;
-use super::lanes::{BLOCK_BYTES, State, compress_pair};
+use super::lanes::{BLOCK_BYTES, Parts, State, compress_pair};
 
 /// A node of the tree. Its text form is standard base64, 44 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ impl<'m> Message<'m> {
         }
     }
 
-    fn parts(&self) -> [&[[u8; BLOCK_BYTES]]; 3] {
+    fn parts(&self) -> Parts<'_> {
         let end = &self.end[..self.end_blocks];
         [self.front.as_slice(), self.middle, end]
     }
@@ -141,10 +141,7 @@ impl<'m> Message<'m> {
 
     fn hash_both(both: &[Self; 2]) -> [Hash; 2] {
         let mut states = [INITIAL_STATE; 2];
-        let [one, two] = both.each_ref().map(Self::parts);
-        for (one, two) in one.into_iter().zip(two) {
-            compress_pair(&mut states, [one, two]);
-        }
+        compress_pair(&mut states, &both.each_ref().map(Self::parts));
         states.each_ref().map(hash_of)
     }
 }

@@ -16,40 +16,50 @@ pub(super) const BLOCK_BYTES: usize = 64;
 pub(super) type State = [u32; 8];
 type Block = [u8; BLOCK_BYTES];
 
-/// Takes as many blocks of the one into its state as of the other into the other; what is left over in
-/// the longer one comes after.
-pub(super) fn compress_pair(states: &mut [State; 2], messages: [&[Block]; 2]) {
-    let [a, b] = messages;
-    let common = a.len().min(b.len());
-    let ((a, a_rest), (b, b_rest)) = (a.split_at(common), b.split_at(common));
-    if !(common > 0 && with_sha_instructions(states, a, b)) {
-        compress256(&mut states[0], a);
-        compress256(&mut states[1], b);
-    }
-    // Most messages of a log are as long as their neighbours, and even no block costs the crate a look at the CPU.
-    for (state, rest) in states.iter_mut().zip([a_rest, b_rest]) {
-        if !rest.is_empty() {
-            compress256(state, rest);
+/// A message's blocks, in as many places as they lie in.
+pub(super) type Parts<'m> = [&'m [Block]; 3];
+
+/// Takes the blocks of the one message into its state, and those of the other into the other.
+pub(super) fn compress_pair(states: &mut [State; 2], messages: &[Parts<'_>; 2]) {
+    let [a, b] = messages.map(|parts| parts.iter().map(|part| part.len()).sum::<usize>());
+    let done = with_sha_instructions(states, messages, a.min(b));
+    for (state, parts) in states.iter_mut().zip(messages) {
+        let mut taken = done;
+        for part in parts {
+            let rest = &part[taken.min(part.len())..];
+            taken -= part.len() - rest.len();
+            // Most messages of a log are as long as their neighbours, and even no block costs the crate a look
+            // at the CPU.
+            if !rest.is_empty() {
+                compress256(state, rest);
+            }
         }
     }
 }
 
+/// Takes `blocks` of each in one go, where the CPU can; gives how many were taken.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-fn with_sha_instructions(states: &mut [State; 2], a: &[Block], b: &[Block]) -> bool {
+fn with_sha_instructions(
+    states: &mut [State; 2],
+    messages: &[Parts<'_>; 2],
+    blocks: usize,
+) -> usize {
     let is_there = is_x86_feature_detected!("sha")
         && is_x86_feature_detected!("ssse3")
         && is_x86_feature_detected!("sse4.1");
-    if is_there {
+    if is_there && blocks > 0 {
         // SAFETY: the function is safe on a CPU with these three, which this one has.
-        unsafe { x86::compress_pair(states, a, b) };
+        unsafe { x86::compress_pair(states, messages, blocks) };
+        blocks
+    } else {
+        0
     }
-    is_there
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn with_sha_instructions(_: &mut [State; 2], _: &[Block], _: &[Block]) -> bool {
-    false
+fn with_sha_instructions(_: &mut [State; 2], _: &[Parts<'_>; 2], _: usize) -> usize {
+    0
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -60,7 +70,7 @@ mod x86 {
         _mm_shuffle_epi32,
     };
 
-    use super::{Block, State};
+    use super::{Block, Parts, State};
 
     /// FIPS 180-4 section 4.2.2.
     const ROUND_CONSTANTS: [[u32; 4]; 16] = [
@@ -90,11 +100,14 @@ mod x86 {
         words: [__m128i; 4],
     }
 
-    /// As many blocks of each as the shorter has.
+    /// So many blocks of each; at most as many as the shorter has.
     #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-    pub(super) fn compress_pair(states: &mut [State; 2], a: &[Block], b: &[Block]) {
+    pub(super) fn compress_pair(states: &mut [State; 2], messages: &[Parts<'_>; 2], blocks: usize) {
         let [mut one, mut two] = states.map(|state| load(&state));
-        for (a, b) in a.iter().zip(b) {
+        let [a, b] = messages
+            .each_ref()
+            .map(|parts| parts.iter().copied().flatten());
+        for (a, b) in a.zip(b).take(blocks) {
             let before = [one, two];
             one.words = read(a);
             two.words = read(b);
@@ -212,12 +225,15 @@ mod tests {
             a in blocks(),
             b in blocks(),
         ) {
-            let mut expected = states;
-            compress256(&mut expected[0], &a);
-            compress256(&mut expected[1], &b);
-            let mut found = states;
-            compress_pair(&mut found, [&a, &b]);
-            prop_assert_eq!(found, expected);
+            for messages in [[[&*a, &[], &[]], [&[], &b, &[]]], [[&a, &b, &a], [&b, &[], &a]]] {
+                let mut expected = states;
+                for (state, parts) in expected.iter_mut().zip(&messages) {
+                    compress256(state, &parts.concat());
+                }
+                let mut found = states;
+                compress_pair(&mut found, &messages);
+                prop_assert_eq!(found, expected);
+            }
         }
     }
 }
