@@ -216,6 +216,9 @@ async fn writes_and_memory_are_bounded() {
     let Some(release) = Release::shared().await else {
         return;
     };
+    if release.cluster().status().await.is_err() {
+        return; // The audit log of a user's cluster is not ours to read.
+    }
     release.constitution(constitution()).await;
     let namespace = release.namespace("counts").await;
     normal_tasks_cost_two_writes(release, &namespace).await;

@@ -130,6 +130,9 @@ async fn an_attempt_that_comes_back_from_a_partition_ends_nothing() {
     let Some(release) = Release::shared().await else {
         return;
     };
+    if release.cluster().status().await.is_err() {
+        return; // The nodes of a user's cluster are not ours to cut off.
+    }
     let _one = ONE.lock().await;
     let namespace = release.namespace("cut").await;
     constitution(release, namespace.name()).await;
