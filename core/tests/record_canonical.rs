@@ -26,6 +26,11 @@ fn every_kind() -> Vec<Record> {
         Body::Refused(smallest_outcome(Reason::PromptEmpty)),
         Body::Failed(smallest_outcome(Reason::DeadlineExceeded)),
         Body::Cancelled(smallest_outcome(Reason::Cancelled)),
+        Body::Deleted {
+            task: largest_outcome().task,
+            ended_index: MAX_INTEGER,
+            at_unix_ms: MAX_INTEGER,
+        },
         Body::Erasure {
             erased_index: MAX_INTEGER,
             commitments: vec![Commitment([255; 32]); 256],
@@ -78,6 +83,7 @@ fn every_kind_comes_back() {
             terminal.clone(),
             terminal.clone(),
             terminal,
+            format!("task/{uid}/deleted"),
             "-".to_owned(),
         ]
     );

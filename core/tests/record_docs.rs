@@ -33,6 +33,11 @@ fn every_field_is_documented() {
         }),
         intent(),
         Record::new(Body::Answered(largest_outcome())),
+        Record::new(Body::Deleted {
+            task: largest_outcome().task,
+            ended_index: 0,
+            at_unix_ms: 0,
+        }),
         Record::new(Body::Erasure {
             erased_index: 0,
             commitments: vec![],

@@ -161,6 +161,7 @@ KINDS = {
         prompt=commitment,
         observed=fields(("podUid",), atUnixMs=ANY, build=BUILD, podUid=text(r"[A-Za-z0-9-]{1,64}")),
     ),
+    "deleted": kind_of("deleted", task=TASK, endedIndex=ANY, atUnixMs=ANY),
     "erasure": kind_of("erasure", erasedIndex=ANY, commitments=items(commitment, 256, 1), atUnixMs=ANY),
 } | {name: kind_of(name, task=TASK, decided=decided(name), observed=OBSERVED) for name in REASONS}
 
@@ -237,7 +238,7 @@ def commitments(record):
         return {record["text"]: None}
     if record["kind"] == "intent":
         return {record["prompt"]: "keepPrompt", record["taskText"]: None, record["runtime"]["spec"]: None}
-    if record["kind"] == "erasure":
+    if record["kind"] in ("deleted", "erasure"):
         return {}
     outcome = record["decided"]
     found = {outcome["runtime"]["spec"]: None, outcome["prompt"]: "keepPrompt"}
@@ -255,6 +256,8 @@ def slot(record):
     if record["kind"] == "erasure":
         return None
     task = record["task"]
+    if record["kind"] == "deleted":
+        return ("deleted", task["uid"])
     if record["kind"] in ("intent", "attempt"):
         return (record["kind"], task["uid"], task["attempt"])
     return ("terminal", task["uid"])
@@ -264,7 +267,7 @@ class History:
     """What must hold between records: slots, constitutions, payloads."""
 
     def __init__(self):
-        self.slots, self.constitutions = set(), {}
+        self.slots, self.constitutions, self.ends, self.size = set(), {}, {}, 0
         self.due, self.excused, self.stored, self.erased = set(), set(), {}, set()
 
     def push(self, record, stored):
@@ -277,6 +280,8 @@ class History:
         policy = {}
         if record["kind"] == "constitution":
             self.found(record["constitution"], stored.get(record["text"]))
+        elif record["kind"] == "deleted":
+            need(self.ends.get(record["endedIndex"]) == record["task"], "a deletion names the end of its task")
         elif record["kind"] == "erasure":
             self.erased.update(record["commitments"])
         else:
@@ -288,6 +293,9 @@ class History:
                 self.excused.add(name)
         for name, value in stored.items():
             self.stored.setdefault(name, value)
+        if place is not None and place[0] == "terminal":
+            self.ends[self.size] = record["task"]
+        self.size += 1
 
     def found(self, reference, payload):
         keeps = {"keepPrompt": False, "keepBranches": False}

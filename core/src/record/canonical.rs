@@ -96,7 +96,7 @@ impl Record {
     #[must_use]
     pub fn task(&self) -> Option<&TaskRef> {
         match &self.body {
-            Body::Intent { task, .. } => Some(task),
+            Body::Intent { task, .. } | Body::Deleted { task, .. } => Some(task),
             Body::Constitution { .. } | Body::Erasure { .. } => None,
             _ => self.outcome().map(|outcome| &outcome.task),
         }
@@ -112,7 +112,10 @@ impl Record {
             | Body::Refused(outcome)
             | Body::Failed(outcome)
             | Body::Cancelled(outcome) => Some(outcome),
-            Body::Constitution { .. } | Body::Intent { .. } | Body::Erasure { .. } => None,
+            Body::Constitution { .. }
+            | Body::Intent { .. }
+            | Body::Deleted { .. }
+            | Body::Erasure { .. } => None,
         }
     }
 
@@ -145,7 +148,7 @@ impl Record {
                 (PayloadKind::Other, *task_text),
                 (PayloadKind::Prompt, *prompt),
             ],
-            Body::Erasure { .. } => Vec::new(),
+            Body::Deleted { .. } | Body::Erasure { .. } => Vec::new(),
             _ => self.outcome().map(outcome_payloads).unwrap_or_default(),
         }
     }

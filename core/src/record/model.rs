@@ -67,6 +67,15 @@ pub enum Body {
     Failed(Outcome),
     /// Terminal: cancelled.
     Cancelled(Outcome),
+    /// A task that had ended was taken away, by its user or after its time.
+    Deleted {
+        /// Which task, and the attempt that ended it.
+        task: TaskRef,
+        /// Index of the record that ended it.
+        ended_index: u64,
+        /// When, in milliseconds since the Unix epoch.
+        at_unix_ms: u64,
+    },
     /// Payloads were erased.
     Erasure {
         /// Index of the record whose payloads are gone.

@@ -163,7 +163,7 @@ impl<'a> Scanner<'a> {
 
     fn body(&mut self) -> Read<Body> {
         if self.is_at(key!("atUnixMs")) {
-            return self.erasure();
+            return self.dated();
         }
         if self.is_at(key!("decided")) {
             return self.outcome();
@@ -191,9 +191,22 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    fn erasure(&mut self) -> Read<Body> {
+    /// The kinds whose first key is their time.
+    fn dated(&mut self) -> Read<Body> {
+        let at_unix_ms = u64::read(self)?;
+        if self.skips(concat!(",", key!("endedIndex"))) {
+            let ended_index = u64::read(self)?;
+            self.literal(concat!(",", key!("kind"), "\"deleted\""))?;
+            self.schema()?;
+            let task = self.required(key!("task"))?;
+            return Ok(Body::Deleted {
+                task,
+                ended_index,
+                at_unix_ms,
+            });
+        }
         let body = Body::Erasure {
-            at_unix_ms: u64::read(self)?,
+            at_unix_ms,
             commitments: self.required(key!("commitments"))?,
             erased_index: self.required(key!("erasedIndex"))?,
         };

@@ -14,6 +14,7 @@ use super::{Body, Record, TaskRef};
 /// | intent | `task/<uid>/intent/<attempt>` |
 /// | attempt | `task/<uid>/attempt/<attempt>` |
 /// | terminal, shared by all terminal outcomes | `task/<uid>/terminal` |
+/// | deleted | `task/<uid>/deleted` |
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     /// The first use of a constitution.
@@ -32,6 +33,11 @@ pub enum Slot {
         /// The task.
         uid: String,
     },
+    /// The deletion of a task that had ended.
+    Deleted {
+        /// The task.
+        uid: String,
+    },
 }
 
 impl fmt::Display for Slot {
@@ -41,6 +47,7 @@ impl fmt::Display for Slot {
             Self::Intent(TaskRef { uid, attempt }) => write!(f, "task/{uid}/intent/{attempt}"),
             Self::Attempt(TaskRef { uid, attempt }) => write!(f, "task/{uid}/attempt/{attempt}"),
             Self::Terminal { uid } => write!(f, "task/{uid}/terminal"),
+            Self::Deleted { uid } => write!(f, "task/{uid}/deleted"),
         }
     }
 }
@@ -62,6 +69,9 @@ impl Record {
             | Body::Failed(outcome)
             | Body::Cancelled(outcome) => Some(Slot::Terminal {
                 uid: outcome.task.uid.clone(),
+            }),
+            Body::Deleted { task, .. } => Some(Slot::Deleted {
+                uid: task.uid.clone(),
             }),
             Body::Erasure { .. } => None,
         }

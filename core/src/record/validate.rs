@@ -68,6 +68,15 @@ impl Record {
                     "1..=64 letters, digits and \"-\"",
                 )
             }
+            Body::Deleted {
+                task,
+                ended_index,
+                at_unix_ms,
+            } => {
+                check_task(task)?;
+                integer(*ended_index, "endedIndex")?;
+                integer(*at_unix_ms, "atUnixMs")
+            }
             Body::Erasure {
                 erased_index,
                 commitments,
@@ -154,7 +163,10 @@ fn is_reason_of(body: &Body, reason: Reason) -> bool {
         ),
         Body::Attempt(_) | Body::Failed(_) => failed,
         Body::Cancelled(_) => reason == Reason::Cancelled,
-        Body::Constitution { .. } | Body::Intent { .. } | Body::Erasure { .. } => false,
+        Body::Constitution { .. }
+        | Body::Intent { .. }
+        | Body::Deleted { .. }
+        | Body::Erasure { .. } => false,
     }
 }
 

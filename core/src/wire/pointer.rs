@@ -83,7 +83,10 @@ impl RecordKind {
             Body::Refused(_) => Some(Self::Refused),
             Body::Failed(_) => Some(Self::Failed),
             Body::Cancelled(_) => Some(Self::Cancelled),
-            Body::Constitution { .. } | Body::Intent { .. } | Body::Erasure { .. } => None,
+            Body::Constitution { .. }
+            | Body::Intent { .. }
+            | Body::Deleted { .. }
+            | Body::Erasure { .. } => None,
         }
     }
 }

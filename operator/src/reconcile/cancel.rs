@@ -1,10 +1,11 @@
-//! Tasks that are gone: their open intents are closed as cancelled.
+//! Tasks that are gone: their open intents are closed as cancelled; of those that had ended it is recorded
+//! that they were deleted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axiom_hive_core::record::{Body, Record, StopEvent};
+use axiom_hive_core::record::{Body, StopEvent};
 use futures_util::StreamExt as _;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
@@ -20,7 +21,7 @@ const MAX_OPEN: usize = 100_000;
 /// Tasks of one page.
 const PAGE: u32 = 500;
 
-/// Cancels a task at the moment its object goes.
+/// Records that a task is gone at the moment its object goes.
 pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: CancellationToken) {
     use kube::runtime::WatchStreamExt as _;
     let apis = context.everywhere::<PartialObjectMeta<SupervisedTask>>();
@@ -33,8 +34,8 @@ pub(super) async fn watch_deletions(context: Arc<Context>, shutdown: Cancellatio
         match event {
             Ok(Event::Delete(task)) => {
                 let uid = task.metadata.uid.unwrap_or_default();
-                if let Err(error) = context.cancel(&uid).await {
-                    tracing::warn!(uid, %error, "not cancelled yet; the sweep will");
+                if let Err(error) = context.gone(&uid).await {
+                    tracing::warn!(uid, %error, "not recorded as gone; the sweep cancels what had not ended");
                 }
             }
             Ok(_) => {}
@@ -62,20 +63,28 @@ pub(super) async fn sweep(context: Arc<Context>, shutdown: CancellationToken) {
 }
 
 impl Context {
-    async fn cancel(&self, uid: &str) -> Result<(), ReconcileError> {
-        let proven = self.records(uid).await?;
-        let records: Vec<Record> = proven.into_iter().map(|it| it.verified.record).collect();
-        if records.iter().any(Record::is_terminal) {
-            return Ok(());
-        }
-        let mut intents = records
-            .iter()
-            .filter(|record| matches!(record.body, Body::Intent { .. }));
-        if let Some(last) = intents.next_back() {
+    /// Records that a task is gone: as cancelled, or where it had ended otherwise as deleted.
+    async fn gone(&self, uid: &str) -> Result<(), ReconcileError> {
+        let mut records = self.records(uid).await?;
+        if !records.iter().any(|it| it.verified.record.is_terminal()) {
+            let intents = records.iter().map(|it| &it.verified.record);
+            let mut intents = intents.filter(|it| matches!(it.body, Body::Intent { .. }));
+            let Some(last) = intents.next_back() else {
+                return Ok(());
+            };
             self.close(last, StopEvent::Cancel).await?;
-            tracing::info!(uid, "the task is gone: cancelled");
+            tracing::info!(uid, "the task is gone: ended");
+            // Its pod may have been faster.
+            records = self.records(uid).await?;
         }
-        Ok(())
+        let mut ends = records.iter().map(|it| &it.verified);
+        let end = ends.find(|it| it.record.is_terminal());
+        match end {
+            Some(end) if !matches!(end.record.body, Body::Cancelled(_)) => {
+                self.deleted(&end.record, end.index).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn sweep_once(&self) -> Result<(), ReconcileError> {
@@ -99,7 +108,7 @@ impl Context {
             .map(|intent| &intent.task.uid)
             .filter(|uid| !living.contains(*uid))
         {
-            self.cancel(uid).await?;
+            self.gone(uid).await?;
         }
         Ok(())
     }

@@ -86,6 +86,23 @@ impl Context {
         self.end(end).await
     }
 
+    /// Records that the object of a task, which `end` at `ended_index` ended, was deleted.
+    pub(super) async fn deleted(
+        &self,
+        end: &Record,
+        ended_index: u64,
+    ) -> Result<(), ReconcileError> {
+        let Some(task) = end.task() else {
+            return Ok(());
+        };
+        let deleted = Record::new(Body::Deleted {
+            task: task.clone(),
+            ended_index,
+            at_unix_ms: unix_ms(Timestamp::now()),
+        });
+        self.end(deleted).await.map(drop)
+    }
+
     /// The payloads of such a record are those of earlier ones.
     async fn end(&self, record: Record) -> Result<Record, ReconcileError> {
         let entry = Entry {

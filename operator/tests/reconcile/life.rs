@@ -240,7 +240,11 @@ async fn a_task_goes_when_its_time_is_over_and_its_record_stays() {
                 .then_some(())
         })
         .await;
-    assert_eq!(world.history(&task).await, ["intent", "answered"]);
+    world
+        .until("the record of its deletion", async || {
+            (world.history(&task).await == ["intent", "answered", "deleted"]).then_some(())
+        })
+        .await;
     world.end().await;
 }
 

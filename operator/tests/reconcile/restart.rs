@@ -232,6 +232,36 @@ async fn a_task_that_is_deleted_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_task_that_has_ended_is_recorded_as_deleted() {
+    let Some(mut world) = World::new("deleted").await else {
+        return;
+    };
+    let task = world.task("hello", json!({})).await;
+    let pod = world.intended(&task, 0).await;
+    assert_eq!(world.supervise(&pod).await, 0);
+    world.exits(&pod, 0).await;
+    world.ended(&task).await;
+    world
+        .tasks()
+        .delete("hello", &DeleteParams::default())
+        .await
+        .unwrap();
+    let whole = ["intent", "answered", "deleted"];
+    world
+        .until("the record of a deletion", async || {
+            (world.history(&task).await == whole).then_some(())
+        })
+        .await;
+    // Whoever comes next finds it recorded.
+    world.kill().await;
+    world.operate();
+    let next = world.task("next", json!({})).await;
+    world.intended(&next, 0).await;
+    assert_eq!(world.history(&task).await, whole);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn while_the_ledger_is_down_nothing_is_answered_and_nothing_is_lost() {
     let Some(mut world) = World::new("down").await else {
         return;

@@ -340,6 +340,7 @@ fn kind(record: &Record) -> &'static str {
         Body::Refused(_) => "refused",
         Body::Failed(_) => "failed",
         Body::Cancelled(_) => "cancelled",
+        Body::Deleted { .. } => "deleted",
         Body::Erasure { .. } => "erasure",
     }
 }

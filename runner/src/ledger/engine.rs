@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axiom_hive_core::digest::Digest;
-use axiom_hive_core::record::{Body, Commitment, ConstitutionRef, Payload, Receipt, Record, Slot};
+use axiom_hive_core::record::{
+    Body, Commitment, ConstitutionRef, Payload, Receipt, Record, Slot, TaskRef,
+};
 use axiom_hive_core::supervisor::Entry;
 use axiom_hive_core::tlog::SigningKey;
 
@@ -230,6 +232,12 @@ impl Ledger {
             let recorded = self.recorded_constitution(group, used)?;
             check_constitution(&entry.record, used, recorded)?;
         }
+        if let Body::Deleted {
+            task, ended_index, ..
+        } = &entry.record.body
+        {
+            self.check_ended(group, task, *ended_index)?;
+        }
         let filled = entry.slot.as_ref().and_then(|slot| {
             let in_log = self.view.log().find(slot);
             in_log.or_else(|| group.find(slot))
@@ -238,6 +246,25 @@ impl Ledger {
             Some(index) => Fate::Existing(index),
             None => group.push(entry),
         })
+    }
+
+    /// A deletion names the record that ended the task.
+    fn check_ended(&self, group: &Group, task: &TaskRef, end: u64) -> Result<(), LedgerError> {
+        let slot = Slot::Terminal {
+            uid: task.uid.clone(),
+        };
+        let slot = slot.to_string();
+        let filled = self.view.log().find(&slot).or_else(|| group.find(&slot));
+        let is_end = filled == Some(end)
+            && match group.frame(end) {
+                Some(frame) => frame.record.task() == Some(task),
+                None => self.record(end)?.task() == Some(task),
+            };
+        if is_end {
+            Ok(())
+        } else {
+            Err(LedgerError::NotEnded(task.uid.clone()))
+        }
     }
 
     /// Where a constitution of this name and version is recorded, and its digest there.

@@ -159,6 +159,9 @@ pub enum LedgerError {
         /// `[meta] version`.
         version: String,
     },
+    /// A deletion before the end of the task, or of another end.
+    #[error("the deletion of task {0} must name the record that ended it, and its attempt")]
+    NotEnded(String),
     /// No such record.
     #[error("record {index} must be below the ledger's size of {size}")]
     NoRecord {

@@ -33,9 +33,10 @@ pub(super) fn may_append(
             "an answer must be recorded, or withheld, by the pod that the attempt's intent names",
         ),
         (Role::Operator, _) => Ok(()),
-        (Role::Runner { .. }, Body::Constitution { .. } | Body::Intent { .. }) => {
-            Err("a constitution or an intent must be recorded by the operator")
-        }
+        (
+            Role::Runner { .. },
+            Body::Constitution { .. } | Body::Intent { .. } | Body::Deleted { .. },
+        ) => Err("a constitution, an intent or a deletion must be recorded by the operator"),
         (Role::Runner { pod_uid }, _) => {
             if intent.is_some_and(|intent| names(intent, pod_uid)) {
                 Ok(())

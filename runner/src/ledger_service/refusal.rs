@@ -63,6 +63,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::TooLarge { .. } => ErrorCode::TooLarge,
             LedgerError::ConstitutionChanged { .. } => ErrorCode::ConstitutionChanged,
             LedgerError::ConstitutionUnknown { .. } => ErrorCode::ConstitutionUnknown,
+            LedgerError::NotEnded(_) => ErrorCode::Forbidden,
             LedgerError::NoRecord { .. } => ErrorCode::NotFound,
             LedgerError::ReadOnly(_) | LedgerError::DiskFull => {
                 tracing::error!(%error, "an append was refused");

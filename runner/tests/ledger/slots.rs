@@ -2,7 +2,7 @@
 
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{Body, Label, Record, Slot};
-use axiom_hive_runner::ledger::LedgerError;
+use axiom_hive_runner::ledger::{Depth, LedgerError, Trust, verify_on};
 
 use super::fixture::{World, constitution, intent, interrupted, payload};
 
@@ -100,6 +100,40 @@ fn a_task_needs_its_constitution_recorded_first() {
     ledger.ensure_constitution(&other, &text).unwrap();
     let error = ledger.append(&record, &payloads).unwrap_err();
     assert!(matches!(error, LedgerError::ConstitutionChanged { .. }));
+}
+
+#[test]
+fn a_deletion_names_the_end_of_its_task() {
+    let world = World::with_records(2);
+    let mut ledger = world.open().unwrap();
+    let deleted = |attempt, ended_index| {
+        Record::new(Body::Deleted {
+            task: super::fixture::task("a", attempt),
+            ended_index,
+            at_unix_ms: 7,
+        })
+    };
+    let (record, payloads) = intent("a", 0);
+    let intent = ledger.append(&record, &payloads).unwrap().index;
+    let error = ledger.append(&deleted(0, intent), &[]).unwrap_err();
+    assert!(matches!(error, LedgerError::NotEnded(_)), "{error}");
+    let ended = Record::new(Body::Failed(interrupted("a", 0)));
+    let end = ledger.append(&ended, &[]).unwrap().index;
+    for wrong in [deleted(0, intent), deleted(1, end), deleted(0, end + 1)] {
+        let error = ledger.append(&wrong, &[]).unwrap_err();
+        assert!(matches!(error, LedgerError::NotEnded(_)), "{error}");
+    }
+    let first = ledger.append(&deleted(0, end), &[]).unwrap();
+    let again = ledger.append(&deleted(0, end), &[]).unwrap();
+    assert_eq!((again.index, again.existing), (first.index, true));
+    drop(ledger);
+    // Found again by a reader, and by the next writer.
+    let report = verify_on(&world.dir, Trust::Pin(&world.keys()), Depth::Records).unwrap();
+    assert!(report.is_ok(), "{report:?}");
+    let slot = Slot::Deleted {
+        uid: "a".to_owned(),
+    };
+    assert_eq!(world.open().unwrap().find(&slot), Some(first.index));
 }
 
 #[test]

@@ -33,6 +33,12 @@ pub(super) enum Event {
         /// The prompt was refused as empty or too long, and so may be longer than a payload may be.
         is_prompt_excused: bool,
     },
+    /// A task that had ended was taken away.
+    Deleted {
+        task: TaskRef,
+        /// The record that is said to have ended it.
+        ended_index: u64,
+    },
     Erasure,
 }
 
@@ -91,6 +97,9 @@ pub(super) fn read(
             keeps: keeps(&constitution, last)?,
             reference: constitution,
         },
+        Body::Deleted {
+            task, ended_index, ..
+        } => Event::Deleted { task, ended_index },
         Body::Erasure { commitments, .. } => {
             notes.extend(commitments.into_iter().map(erasure));
             Event::Erasure

@@ -41,6 +41,8 @@ struct Task {
     /// Attempt and record of each slot that is filled; few, so that a search is cheaper than a map.
     filled: Vec<(Step, u32, u64)>,
     is_ended: bool,
+    /// By which record.
+    deleted: Option<NonZeroU64>,
     /// Attempt and record.
     last_intent: Option<(u32, u64)>,
 }
@@ -135,6 +137,10 @@ impl History {
                 });
                 is_excused = is_prompt_excused;
             }
+            Event::Deleted { task, ended_index } => {
+                let deleted = self.deleted(index, task, ended_index);
+                deleted.unwrap_or_else(&mut no);
+            }
             Event::Erasure => {}
         }
         for note in notes {
@@ -194,6 +200,25 @@ impl History {
             Step::Attempt => {}
             Step::Terminal => known.is_ended = true,
         }
+        Ok(())
+    }
+
+    /// Once, and only after the end that it names.
+    fn deleted(&mut self, index: u64, task: TaskRef, ended_index: u64) -> Result<(), String> {
+        let TaskRef { uid, attempt } = task;
+        let known = self.tasks.get_mut(&uid).filter(|known| {
+            let end = (Step::Terminal, attempt, ended_index);
+            known.filled.contains(&end)
+        });
+        let Some(known) = known else {
+            return Err(format!(
+                "task {uid} is deleted, but record {ended_index} is not its end"
+            ));
+        };
+        if let Some(first) = known.deleted {
+            return Err(filled(&Slot::Deleted { uid }, first.get() - 1));
+        }
+        known.deleted = NonZeroU64::new(index + 1);
         Ok(())
     }
 

@@ -119,6 +119,7 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         Body::Refused(_) => "refused",
         Body::Failed(_) => "failed",
         Body::Cancelled(_) => "cancelled",
+        Body::Deleted { .. } => "deleted",
         Body::Erasure { .. } => "erasure",
     }
 }
