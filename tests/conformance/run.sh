@@ -4,6 +4,7 @@
 #   fsck     of transparency-dev/tessera: rebuilds the exported tree, checks every tile and the root
 #   reader   this folder's few lines over filippo.io/torchwood: a receipt as it is (C2SP tlog-proof)
 #   spicy    of filippo.io/torchwood: the same proof in the older form that the tool still reads
+#   vectors  of the same folder: golang.org/x/mod and torchwood read the test vectors; so does vectors.py
 #   Chromium runs the page of the ledger service (its WebCrypto hashes and checks signatures)
 #
 #   sh tests/conformance/run.sh
@@ -11,7 +12,7 @@
 # The ledger has more than 256 records, so that full tiles, partial tiles and a second level occur.
 set -eu
 cd "$(dirname "$0")/../.."
-sh tests/bootstrap.sh rust go
+sh tests/bootstrap.sh rust go python
 export PATH="$HOME/.cargo/bin:/usr/local/go/bin:$PATH"
 TESSERA=github.com/transparency-dev/tessera/cmd/fsck@v1.0.4
 SPICY=filippo.io/torchwood/cmd/spicy@v0.9.0
@@ -34,7 +35,7 @@ die() {
 mkdir -p "$TOOLS"
 [ -x "$TOOLS/fsck" ] || GOBIN=$TOOLS go install "$TESSERA"
 [ -x "$TOOLS/spicy" ] || GOBIN=$TOOLS go install "$SPICY"
-(cd tests/conformance/reader && go build -o "$TOOLS/reader" .)
+(cd tests/conformance/reader && go build -o "$TOOLS/reader" . && go build -o "$TOOLS/vectors" ./vectors)
 cargo build --locked --quiet -p axiom_hive_runner --bin axiom_hive_cli
 CLI=${CARGO_TARGET_DIR:-target}/debug/axiom_hive_cli
 
@@ -91,6 +92,19 @@ for task in 1 2 64 127 128 $TASKS; do
     checked=$((checked + 1))
 done
 pass "torchwood's reader and spicy accept $checked receipts and refuse them for changed records"
+
+"$TOOLS/vectors" tests/conformance/vectors >/dev/null || die "the Go readers disagree with the test vectors"
+python3 -B tests/conformance/vectors.py >"$WORK/vectors.log" || { cat "$WORK/vectors.log" >&2; die "vectors.py disagrees with the test vectors"; }
+# Readers that accept everything would prove nothing: with every verdict turned round they must protest.
+mkdir "$WORK/turned"
+for file in tests/conformance/vectors/*.json; do
+    sed 's/"result":"valid"/"result":"turned"/; s/"result":"invalid"/"result":"valid"/; s/"result":"turned"/"result":"invalid"/' \
+        "$file" >"$WORK/turned/${file##*/}"
+done
+! "$TOOLS/vectors" "$WORK/turned" >/dev/null 2>&1 || die "the Go readers accept vectors with their verdicts turned round"
+! python3 -B tests/conformance/vectors.py "$WORK/turned" >/dev/null || die "vectors.py accepts them too"
+pass "golang.org/x/mod, torchwood and vectors.py agree with the test vectors"
+
 # A browser judges what the ledger service shows: its page, with the verifier on WebCrypto.
 if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || true

@@ -25,11 +25,14 @@ struct Verifier {
     answers: BufReader<ChildStdout>,
 }
 
+fn python() -> String {
+    std::env::var(PYTHON_BIN).unwrap_or_else(|_| "python3".to_owned())
+}
+
 impl Verifier {
     fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let python = std::env::var(PYTHON_BIN).unwrap_or_else(|_| "python3".to_owned());
-        let mut process = Command::new(python)
+        let mut process = Command::new(python())
             .arg(root.join("tests/conformance/verify.py"))
             .arg("batch")
             // No cache beside the sources.
@@ -116,6 +119,19 @@ fn damaged_ledgers_get_the_same_verdict() {
         judge_ledger(&world, &key, &mut verifier.borrow_mut())
     });
     run.unwrap();
+}
+
+/// `core/tests/tlog_vectors` shows what ours says of them.
+#[test]
+fn the_published_vectors_get_their_verdicts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(python())
+        .arg(root.join("tests/conformance/vectors.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{output:?}");
 }
 
 /// More than one tile wide, so that tiles, bundles and groups are read too.
