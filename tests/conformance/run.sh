@@ -110,7 +110,7 @@ if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get 
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || true
 fi
 if command -v chromium >/dev/null; then
-    AXIOM_HIVE_BROWSER=chromium cargo test --workspace --locked --features axiom_hive_runner/crash-points --test ledger_service page:: >"$WORK/page.log" 2>&1 ||
+    AXIOM_HIVE_BROWSER=chromium cargo test --workspace --locked --features axiom_hive_runner/crash-points --test ledger_service page >"$WORK/page.log" 2>&1 ||
         { tail -n 40 "$WORK/page.log" >&2; die "the page in Chromium: see above"; }
     pass "Chromium verifies a ledger on its page, and finds every lie that it is told"
 else

@@ -7,6 +7,7 @@ mod client;
 mod limits;
 mod listen;
 mod page;
+mod page_vectors;
 mod pod;
 mod read;
 mod records;

@@ -19,13 +19,13 @@ use crate::support::{Caller, PATIENCE, Served, serve};
 /// More than one tile, so that a proof crosses a border of one.
 const RECORDS: u64 = 300;
 
-struct Browser {
+pub(crate) struct Browser {
     program: String,
     profile: TempDir,
 }
 
 impl Browser {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let Ok(program) = std::env::var("AXIOM_HIVE_BROWSER") else {
             eprintln!("skipped: needs AXIOM_HIVE_BROWSER=chromium");
             return None;
@@ -49,7 +49,7 @@ impl Browser {
     }
 
     /// What the page looks like to a program, once it is done.
-    async fn dom(&self, url: &str) -> String {
+    pub(crate) async fn dom(&self, url: &str) -> String {
         let dom = self.run(&["--dump-dom", url]).await;
         assert!(dom.contains("data-is-done"), "{dom}");
         if let Ok(folder) = std::env::var("AXIOM_HIVE_SCREENSHOTS") {

@@ -53,6 +53,9 @@ function decimal(text, what) {
   return value;
 }
 
+/** Whether `name` may name a key. */
+const isName = (name) => name !== '' && !/[\p{White_Space}+]/u.test(name);
+
 /** `NAME+KEYID+BASE64` of an Ed25519 key. */
 export async function parseKey(vkey) {
   const [name, id, ...rest] = vkey.trim().split('+');
@@ -60,20 +63,21 @@ export async function parseKey(vkey) {
   need(bytes.length === 33 && bytes[0] === 1, 'the key must be a verifier key of an Ed25519 key');
   const hash = await sha256(utf8(`${name}\n`), bytes);
   const expected = Array.from(hash.slice(0, 4), (byte) => byte.toString(16).padStart(2, '0')).join('');
-  need(name && id === expected, 'the key must have the id that its name and bytes give it');
+  need(isName(name) && id === expected, 'the key must have the id that its name and bytes give it');
   return { name, id: hash.slice(0, 4), bytes: bytes.slice(1) };
 }
 
 /** The parts of a signed note: its text and its signatures. */
 export function parseNote(note) {
   need(note.length <= MAX_NOTE_CHARS, 'a note must not be that long');
+  need(!/[\0-\t\v-\x1f]/.test(note), 'a note must not hold control characters');
   const split = note.lastIndexOf('\n\n');
   need(split >= 0 && note.endsWith('\n'), 'a note must be a text, an empty line and signatures');
   const lines = note.slice(split + 2, -1).split('\n');
   need(lines.length <= MAX_SIGNATURES, `a note must have at most ${MAX_SIGNATURES} signatures`);
   const signatures = lines.map((line) => {
     const [dash, name, base64, ...rest] = line.split(' ');
-    need(dash === '\u2014' && name && base64 && rest.length === 0, 'a signature line must be "\u2014 NAME BASE64"');
+    need(dash === '\u2014' && isName(name ?? '') && base64 && rest.length === 0, 'a signature line must be "\u2014 NAME BASE64"');
     const bytes = fromBase64(base64);
     need(bytes.length > 4, 'a signature must have a key id');
     return { name, id: bytes.slice(0, 4), bytes: bytes.slice(4) };
