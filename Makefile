@@ -21,7 +21,7 @@ test: ## all tests of the workspace, with the counts of the column "test" in tes
 	@sh tests/run.sh test
 
 e2e: ## lint, larger counts, foreign tools, the test cluster, the demo, fuzzing
-	@sh tests/bootstrap.sh rust demo go cluster
+	@sh tests/bootstrap.sh rust demo go cluster faults
 	@sh tests/e2e.sh
 
 cluster: ## a real Kubernetes on this machine (root, Linux): built once, started, and tried
@@ -37,7 +37,7 @@ conformance: ## foreign tools judge ledgers, receipts and charts; Helm 3 install
 	@sh tests/conformance/charts.sh install
 
 soak: ## the full counts; resumable; writes the table in docs/TESTING.md
-	@sh tests/bootstrap.sh rust python
+	@sh tests/bootstrap.sh rust python faults
 	@sh tests/soak.sh
 
 explore: ## the part of soak that fails the power of the ledger's disk at every step, in ten million states
@@ -61,4 +61,4 @@ generate: ## write crds/ and docs/API.md from the Rust types
 	@cargo run --locked --quiet -p axiom_hive_operator --bin crdgen
 
 tools: ## install everything that any of the above needs
-	@sh tests/bootstrap.sh rust demo go cluster deny fuzz
+	@sh tests/bootstrap.sh rust demo go cluster faults deny fuzz

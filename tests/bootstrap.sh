@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a target needs, or says precisely what to install.
 #
-#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, cluster, deny, fuzz
+#   sh tests/bootstrap.sh NEED…     NEED: rust, python, demo, go, cluster, faults, deny, fuzz
 #
 # As root on a Debian-like machine missing packages are installed by apt-get; elsewhere the command
 # to type is printed and the script fails. Tools of our own go below .cache/tools, nowhere else.
@@ -124,6 +124,15 @@ need_cluster() {
     [ -z "$missing" ] || packages $missing
 }
 
+# What injects the faults of a disk; without it those tests end early.
+need_faults() {
+    missing=
+    have strace || missing="$missing strace"
+    have prlimit || missing="$missing util-linux"
+    # shellcheck disable=SC2086 # one word a package
+    [ -z "$missing" ] || packages $missing
+}
+
 # cargo_tool NAME VERSION: a Cargo subcommand, built once into .cache/tools.
 cargo_tool() {
     if [ "$("$1" --version 2>/dev/null | cut -d' ' -f2)" = "$2" ]; then
@@ -143,8 +152,9 @@ for need in "$@"; do
     demo) need_demo ;;
     go) need_go ;;
     cluster) need_cluster ;;
+    faults) need_faults ;;
     deny) need_rust && cargo_tool cargo-deny "$CARGO_DENY_VERSION" ;;
     fuzz) need_rust && cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION" ;;
-    *) die "unknown need: $need (one of rust, python, demo, go, cluster, deny, fuzz)" ;;
+    *) die "unknown need: $need (one of rust, python, demo, go, cluster, faults, deny, fuzz)" ;;
     esac
 done

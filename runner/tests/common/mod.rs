@@ -182,7 +182,7 @@ pub(crate) fn finish(child: Child) -> Ran {
     ran(&child.wait_with_output().unwrap())
 }
 
-fn ran(output: &Output) -> Ran {
+pub(crate) fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

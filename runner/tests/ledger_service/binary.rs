@@ -27,7 +27,7 @@ fn keygen(origin: &str) -> Output {
 }
 
 /// A directory with everything that `serve` needs.
-fn prepared(dir: &Path) -> Authority {
+pub(crate) fn prepared(dir: &Path) -> Authority {
     let authority = Authority::new(&dir.join("tls"));
     authority.issue("127.0.0.1");
     std::fs::write(dir.join("key"), keygen("log.example/hive").stdout).unwrap();
@@ -35,7 +35,7 @@ fn prepared(dir: &Path) -> Authority {
     authority
 }
 
-fn serve(dir: &Path) -> Command {
+pub(crate) fn serve(dir: &Path) -> Command {
     let mut command = hive_ledger();
     command
         .current_dir(dir)
@@ -57,7 +57,7 @@ fn serve(dir: &Path) -> Command {
 }
 
 /// Waits until it says where it listens, and gives what it said before.
-fn started(child: &mut Child) -> (String, String) {
+pub(crate) fn started(child: &mut Child) -> (String, String) {
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut before = String::new();
     loop {

@@ -4,6 +4,8 @@
 
 mod binary;
 mod client;
+mod faults;
+mod kills;
 mod limits;
 mod listen;
 mod page;
