@@ -1,4 +1,4 @@
-//! The house stays as its pages say: `docs/INVARIANTS.md` names tests that exist, every dependency
+//! The house stays as its pages say: `docs/INVARIANTS.md` and `docs/TESTING.md` name tests that exist, every dependency
 //! has its reason in `docs/ARCHITECTURE.md`, `tests/budget.toml` is the one place for
 //! counts, and `unsafe` stands in one module.
 #![allow(clippy::unwrap_used)]
@@ -16,8 +16,14 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn every_test_that_the_invariants_name_exists() {
-    let page = read("docs/INVARIANTS.md");
+fn every_test_that_the_pages_name_exists() {
+    for page in ["docs/INVARIANTS.md", "docs/TESTING.md"] {
+        names_tests_that_exist(page);
+    }
+}
+
+fn names_tests_that_exist(page: &str) {
+    let page = read(page);
     let mut named = 0;
     for quoted in page.split('`').skip(1).step_by(2) {
         let Some((file, function)) = quoted.split_once(".rs::") else {

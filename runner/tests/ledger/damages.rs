@@ -26,7 +26,7 @@ fn big_ledger() -> World {
     world
 }
 
-/// SplitMix64: numbers that look random, the same for the same seed.
+/// `SplitMix64`: numbers that look random, the same for the same seed.
 struct Draw(u64);
 
 impl Draw {

@@ -53,13 +53,7 @@ impl Faulty {
             .current_dir(self.dir.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        self.begin(command)
-    }
-
-    fn begin(&self, mut command: Command) -> (Child, String) {
-        let mut child = command.spawn().unwrap();
-        let (base, _) = started(&mut child);
-        (child, base)
+        begin(command)
     }
 
     /// None when the service is gone.
@@ -93,7 +87,7 @@ impl Faulty {
 
     /// On a disk that works: everything acknowledged is there, and what was not can be appended.
     async fn check(&self, acknowledged: u64, what: &str) {
-        let (child, base) = self.begin(serve(self.dir.path()));
+        let (child, base) = begin(serve(self.dir.path()));
         for number in 0..acknowledged {
             let path = format!("{base}/v1/records/{number}");
             let found = self.operator.get(path).send().await.unwrap();
@@ -112,6 +106,12 @@ impl Faulty {
         }
         kill(child).await;
     }
+}
+
+fn begin(mut command: Command) -> (Child, String) {
+    let mut child = command.spawn().unwrap();
+    let (base, _) = started(&mut child);
+    (child, base)
 }
 
 async fn kill(mut child: Child) {
