@@ -56,6 +56,13 @@ fn the_files_are_what_this_test_writes() {
             "the page must name {name}"
         );
     }
+    let cases =
+        |(_, text): &(_, String)| text.lines().filter(|line| line.starts_with("{\"")).count();
+    let cases: usize = files.iter().map(cases).sum();
+    assert!(
+        page.contains(&format!("\n{cases} cases")),
+        "the page must say {cases} cases"
+    );
     let count = fs::read_dir(format::path("")).unwrap().count();
     assert_eq!(count, files.len() + 1, "nothing but the page and the files");
     assert!(total < MAX_VECTOR_BYTES, "{total} bytes");
