@@ -48,6 +48,7 @@ mod open;
 mod reader;
 mod repair;
 mod retain;
+mod seal;
 mod section;
 pub mod storage;
 mod tiles;

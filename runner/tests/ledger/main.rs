@@ -14,5 +14,6 @@ mod mutations;
 mod payloads;
 mod recovery;
 mod repair;
+mod seals;
 mod slots;
 mod verify;

@@ -267,6 +267,8 @@ pub(crate) enum LedgerCommand {
         #[arg(value_name = "TASK_UID")]
         task: String,
     },
+    /// End a ledger: from then on it takes erasures only, and its tree is published as static files
+    Seal { ledger_dir: PathBuf },
     /// Write the strict static tlog-tiles tree, for foreign tools and web servers
     Export {
         ledger_dir: PathBuf,

@@ -54,6 +54,7 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
         LedgerCommand::Unhold { ledger_dir, task } => {
             keep(&ledger_dir, &Upkeep::Unhold(task), printer)
         }
+        LedgerCommand::Seal { ledger_dir } => seal(&ledger_dir, printer),
         LedgerCommand::Export {
             ledger_dir,
             out_dir,
@@ -93,14 +94,39 @@ fn say(said: &Said, printer: &Printer) -> Result<Exit, Failure> {
     printer.result(&said.text, &said.json)
 }
 
-/// With the lock, on what is a ledger already.
-fn keep(dir: &Path, what: &Upkeep, printer: &Printer) -> Result<Exit, Failure> {
+/// With the lock, what is a ledger already.
+fn open_for_writing(dir: &Path) -> Result<Ledger, Failure> {
     drop(open(dir)?);
     let keys = KeyStore::of_user().map_err(Failure::with(Exit::Ledger))?;
-    let mut ledger = Ledger::open(dir, &keys).map_err(Failure::with(Exit::Ledger))?;
+    Ledger::open(dir, &keys).map_err(Failure::with(Exit::Ledger))
+}
+
+fn keep(dir: &Path, what: &Upkeep, printer: &Printer) -> Result<Exit, Failure> {
+    let mut ledger = open_for_writing(dir)?;
     say(
         &upkeep::carry_out(&mut ledger, what, now_unix_ms())?,
         printer,
+    )
+}
+
+fn seal(dir: &Path, printer: &Printer) -> Result<Exit, Failure> {
+    let sealed = open_for_writing(dir)?.seal(None, now_unix_ms());
+    let sealed = sealed.map_err(|error| {
+        let exit = match error {
+            LedgerError::OpenTasks(_) => Exit::Input,
+            _ => Exit::Ledger,
+        };
+        Failure::new(exit, error)
+    })?;
+    let word = if sealed.existing { "was" } else { "is" };
+    let (index, dir) = (sealed.index, dir.display());
+    let text = format!(
+        "the ledger {word} sealed by record {index}\n\
+         {dir}/checkpoint and {dir}/tile may be published; {dir}/log holds payloads and must not be"
+    );
+    printer.result(
+        &text,
+        &json!({"index": sealed.index, "existing": sealed.existing}),
     )
 }
 
@@ -120,6 +146,8 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         Body::Failed(_) => "failed",
         Body::Cancelled(_) => "cancelled",
         Body::Deleted { .. } => "deleted",
+        Body::Sealed { .. } => "sealed",
+        Body::Succession { .. } => "succession",
         Body::Erasure { .. } => "erasure",
     }
 }
