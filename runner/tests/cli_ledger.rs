@@ -40,3 +40,47 @@ fn a_sealed_ledger_takes_no_task_and_verifies() {
     hive.cli(&["ledger", "repair", "ledger"]).expect(0);
     hive.verify().expect(0);
 }
+
+#[test]
+fn a_ledger_is_succeeded_by_one_that_names_it() {
+    let hive = Hive::default();
+    hive.echo(&["hi"]).expect(0);
+    let rotate = ["ledger", "rotate", "ledger", "next", "--reason", "calendar"];
+    let rotated = hive.cli(&rotate).expect(0);
+    assert!(
+        rotated.stdout.contains("was sealed with 4 records"),
+        "{}",
+        rotated.stdout
+    );
+    let json: Vec<&str> = rotate.into_iter().chain(["--output", "json"]).collect();
+    let again = hive.cli(&json).expect(0).json();
+    let key = hive.cli(&["ledger", "key", "next"]).expect(0).stdout;
+    assert_eq!(again["key"], key.trim());
+    let list = hive.cli(&["ledger", "list", "next"]).expect(0).stdout;
+    assert!(list.contains("succession"), "{list}");
+    let run = [
+        "run",
+        "--runtime",
+        "echo",
+        "--constitution",
+        "constitution.toml",
+    ];
+    hive.cli(&[&run[..], &["--ledger", "next", "hi"]].concat())
+        .expect(0);
+    let held_against = ["verify", "next", "--predecessor", "ledger"];
+    hive.cli(&held_against).expect(0);
+    // An erasure in the old one is no other past; another ledger is one.
+    hive.cli(&["ledger", "erase", "ledger", "1"]).expect(0);
+    hive.cli(&held_against).expect(0);
+    hive.cli(&[&run[..], &["--ledger", "other", "hi"]].concat())
+        .expect(0);
+    hive.cli(&["verify", "next", "--predecessor", "other"])
+        .expect(7);
+    let log = hive.path("ledger/log/00000000000000000000");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    hive.cli(&["verify", "next"]).expect(0);
+    hive.cli(&held_against).expect(7);
+}

@@ -192,6 +192,9 @@ pub enum LedgerError {
     /// A succession behind other records.
     #[error("a succession must be the first record of its ledger")]
     LateSuccession,
+    /// Two ledgers that do not follow each other.
+    #[error("the ledger must be the successor of the other: {0}")]
+    NotSuccessor(&'static str),
     /// No such record.
     #[error("record {index} must be below the ledger's size of {size}")]
     NoRecord {

@@ -14,6 +14,7 @@ mod mutations;
 mod payloads;
 mod recovery;
 mod repair;
+mod rotations;
 mod seals;
 mod slots;
 mod verify;

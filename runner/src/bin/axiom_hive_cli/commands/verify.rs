@@ -16,7 +16,9 @@ pub(crate) fn verify(args: &VerifyArgs, printer: &Printer) -> Result<Exit, Failu
     let key = args.key.as_deref().map(read_key).transpose()?;
     match (&args.ledger_dir, &args.receipt, key) {
         (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, args, printer),
-        (Some(dir), _, key) => super::ledger::verify(dir, key.as_ref(), printer),
+        (Some(dir), _, key) => {
+            super::ledger::verify(dir, key.as_ref(), args.predecessor.as_deref(), printer)
+        }
         // The grammar asks for one of the two, and for a key with a receipt.
         _ => Err(Failure::new(
             Exit::Input,
