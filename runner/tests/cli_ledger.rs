@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::Hive;
 
 #[test]
@@ -78,9 +80,44 @@ fn a_ledger_is_succeeded_by_one_that_names_it() {
         .expect(7);
     let log = hive.path("ledger/log/00000000000000000000");
     let mut bytes = std::fs::read(&log).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
+    let end = bytes.len() - 1;
+    bytes[end] ^= 1;
     std::fs::write(&log, bytes).unwrap();
     hive.cli(&["verify", "next"]).expect(0);
     hive.cli(&held_against).expect(7);
+}
+
+#[test]
+fn an_archive_verifies_anywhere_and_a_flipped_bit_is_named() {
+    let hive = Hive::default();
+    hive.echo(&["hi"]).expect(0);
+    hive.cli(&["ledger", "export", "ledger", "out", "--constitutions"])
+        .expect(0);
+    let key = hive.cli(&["ledger", "key", "ledger"]).expect(0).stdout;
+    let readme = std::fs::read_to_string(hive.path("out/README.txt")).unwrap();
+    assert!(readme.contains(key.trim()));
+    std::fs::remove_dir_all(hive.ledger()).unwrap();
+    std::fs::rename(hive.path("out"), hive.path("elsewhere")).unwrap();
+    let verify = ["verify", "--archive", "elsewhere", "--key", key.trim()];
+    let verified = hive.cli(&verify).expect(0).stdout;
+    assert!(verified.contains("constitutions  1"), "{verified}");
+    let sums = || {
+        let mut command = Command::new("sha256sum");
+        command.args(["--check", "--strict", "--status", "SHA256SUMS"]);
+        let run = command.current_dir(hive.path("elsewhere")).status();
+        run.unwrap().success()
+    };
+    assert!(sums());
+    let bundle = hive.path("elsewhere/tile/entries/000.p/3");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    assert!(!sums());
+    let failed = hive.cli(&verify).expect(7).stdout;
+    assert!(
+        failed.contains("problem: tile/entries/000.p/3: this file does not match its checksum"),
+        "{failed}"
+    );
+    // A key is asked for: an archive proves nothing by the key in it.
+    hive.cli(&["verify", "--archive", "elsewhere"]).expect(1);
 }

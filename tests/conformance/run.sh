@@ -68,6 +68,10 @@ fsck() {
 fsck || { cat "$WORK/fsck.log" >&2; die "fsck refuses the exported tree"; }
 pass "Tessera's fsck accepts an export of $RECORDS records"
 
+(cd "$WORK/tree" && sha256sum --check --strict --quiet SHA256SUMS) || die "sha256sum refuses the archive"
+"$CLI" verify --archive "$WORK/tree" --key "$WORK/vkey" >>"$WORK/run.log" || die "we refuse our own archive"
+pass "sha256sum accepts the archive's checksums"
+
 # A judge that accepts everything would prove nothing: one flipped bit must be refused.
 cp "$WORK/tree/tile/entries/000" "$WORK/bundle"
 chmod u+w "$WORK/tree/tile/entries/000"

@@ -32,6 +32,7 @@
 //! ```
 
 mod anchor;
+mod archive;
 mod crash;
 mod engine;
 mod erase;
@@ -58,11 +59,12 @@ mod verify;
 mod writer;
 
 pub use anchor::{Anchor, Known};
+pub use archive::{ArchiveReport, verify_archive, verify_archive_on};
 pub use crash::CRASH_POINTS;
 pub use engine::{Appended, Ledger};
 pub use erase::Erased;
 pub use error::{LedgerError, Problem, Problems};
-pub use export::{Exported, export, export_to};
+pub use export::{Constitutions, Exported, export, export_to};
 pub use hold::MAX_HOLDS;
 pub use keys::KeyStore;
 pub use log::OpenIntent;

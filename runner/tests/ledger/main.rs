@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod anchors;
+mod archives;
 mod erasures;
 mod explorer;
 mod fixture;

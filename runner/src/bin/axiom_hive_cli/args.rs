@@ -186,8 +186,11 @@ pub(crate) enum Protocol {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The ledger
-    #[arg(required_unless_present = "receipt", conflicts_with = "receipt")]
+    #[arg(required_unless_present_any = ["receipt", "archive"], conflicts_with_all = ["receipt", "archive"])]
     pub(crate) ledger_dir: Option<PathBuf>,
+    /// An archive that `ledger export` wrote
+    #[arg(long, value_name = "DIR", requires = "key", conflicts_with = "receipt")]
+    pub(crate) archive: Option<PathBuf>,
     /// A receipt (*.tlog-proof)
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) receipt: Option<PathBuf>,
@@ -281,10 +284,14 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_enum, default_value_t = Reason::Other)]
         reason: Reason,
     },
-    /// Write the strict static tlog-tiles tree, for foreign tools and web servers
+    /// Write an archive: the static tlog-tiles tree for foreign tools and web servers, key, instructions and
+    /// checksums; no payload of a task
     Export {
         ledger_dir: PathBuf,
         out_dir: PathBuf,
+        /// With the texts of the constitutions
+        #[arg(long)]
+        constitutions: bool,
     },
 }
 

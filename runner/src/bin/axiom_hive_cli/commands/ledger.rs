@@ -8,8 +8,8 @@ use axiom_hive_core::record::{Body, Record, RotationReason};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{
-    KeyStore, Ledger, LedgerError, LedgerReader, PayloadCounts, Repaired, Rotated, Trust,
-    VerifyReport, export, repair as repair_ledger, rotate as rotate_ledger,
+    Constitutions, KeyStore, Ledger, LedgerError, LedgerReader, PayloadCounts, Repaired, Rotated,
+    Trust, VerifyReport, export, repair as repair_ledger, rotate as rotate_ledger,
     verify as verify_ledger, verify_predecessor,
 };
 use axiom_hive_runner::pipeline::now_unix_ms;
@@ -64,8 +64,15 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
         LedgerCommand::Export {
             ledger_dir,
             out_dir,
+            constitutions,
         } => {
-            let exported = export(&ledger_dir, &out_dir).map_err(Failure::with(Exit::Ledger))?;
+            let texts = if constitutions {
+                Constitutions::Included
+            } else {
+                Constitutions::Omitted
+            };
+            let exported =
+                export(&ledger_dir, &out_dir, texts).map_err(Failure::with(Exit::Ledger))?;
             printer.result(
                 &format!(
                     "exported {} records to {}",
