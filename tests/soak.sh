@@ -5,7 +5,7 @@
 #   sh tests/soak.sh [NAME…]
 #
 # Resumable: a finished item stands in .cache/soak-state and is skipped until its count or the code
-# of core/ or runner/ changes.
+# that it tests changes.
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$HOME/.cargo/bin:$PATH"
@@ -13,12 +13,25 @@ STATE=.cache/soak-state
 mkdir -p .cache/soak
 touch $STATE
 
-# What the counts were run on: core/ and runner/ as committed.
-code=$(git rev-parse HEAD:core HEAD:runner | sha256sum | cut -c1-12)
-if ! git diff --quiet HEAD -- core runner; then
-    echo 'soak: core/ or runner/ has changes that are not committed: the table could not say what was run' >&2
+# All that an item may depend on, as committed.
+all='core runner operator charts tests/cluster tests/e2e'
+# shellcheck disable=SC2086
+if ! git diff --quiet HEAD -- $all; then
+    echo "soak: one of $all has changes that are not committed: the table could not say what was run" >&2
     exit 1
 fi
+
+# What an item was run on: the crates that its command tests.
+code_of() {
+    case "$1" in
+    *-p\ axiom_hive_core*) set -- core ;;
+    *-p\ axiom_hive_runner* | *tests/fuzz.sh*) set -- core runner ;;
+    *-p\ axiom_hive_operator*) set -- core runner operator charts ;;
+    # shellcheck disable=SC2086
+    *) set -- $all ;;
+    esac
+    for folder in "$@"; do git rev-parse "HEAD:$folder"; done | sha256sum | cut -c1-12
+}
 
 # NAME COUNT COMMAND, tab-separated, one line an item.
 items() {
@@ -51,6 +64,7 @@ items >.cache/soak/items
 failed=0
 while IFS="$(printf '\t')" read -r name count run <&3; do
     [ $# -eq 0 ] || printf '%s\n' "$@" | grep -qx "$name" || continue
+    code=$(code_of "$run")
     if awk -F '\t' -v name="$name" -v count="$count" -v code="$code" \
         '$1 == name && $2 == count && $3 == "passed" && $5 == code { found = 1 } END { exit !found }' $STATE; then
         printf 'soak: %s (%s) is done already\n' "$name" "$count"
