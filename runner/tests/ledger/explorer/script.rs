@@ -31,7 +31,7 @@ pub(super) struct Script {
     pub(super) segment_bytes: u64,
     /// Where it begins.
     pub(super) start: World,
-    /// What is done, in this order; what comes after that are appends of one record.
+    /// What is done, in this order; what comes after that are appends of one record, or the seal again.
     pub(super) steps: Vec<Step>,
     /// The ledger verifies once so many steps are done.
     pub(super) settled: usize,
@@ -101,11 +101,11 @@ impl Script {
     fn step(&self, number: usize) -> Step {
         let is_sealed = self.steps.iter().any(|step| matches!(step, Step::Seal));
         let next = || {
-            Step::append(vec![if is_sealed {
-                entry(number as u64)
-            } else {
-                begin(&format!("next-{number}"))
-            }])
+            if is_sealed {
+                // It takes erasures only, and those have no slot that makes them safe to repeat.
+                return Step::Seal;
+            }
+            Step::append(vec![begin(&format!("next-{number}"))])
         };
         self.steps.get(number).cloned().unwrap_or_else(next)
     }
