@@ -2,15 +2,18 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod record_support;
+mod seal_support;
 mod tlog_support;
 
 use axiom_hive_core::record::{
     AnswerSource, Body, BranchError, BranchResultKind, Commitment, MAX_INTEGER, MAX_RECORD_BYTES,
     Outcome, Reason, Record, RecordError,
 };
+use axiom_hive_core::tlog::{KeyType, SigningKey};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use record_support::{constitution, intent, largest_outcome, smallest_outcome};
+use seal_support::{log_key, sealed, succession};
 use tlog_support::budget;
 
 /// One record of every kind.
@@ -39,6 +42,7 @@ fn every_kind() -> Vec<Record> {
     ];
     let mut records: Vec<Record> = bodies.into_iter().map(Record::new).collect();
     records.insert(1, intent());
+    records.extend([sealed(), succession()]);
     records
 }
 
@@ -85,8 +89,51 @@ fn every_kind_comes_back() {
             terminal,
             format!("task/{uid}/deleted"),
             "-".to_owned(),
+            "ledger/sealed".to_owned(),
+            "ledger/succession".to_owned(),
         ]
     );
+}
+
+#[test]
+fn a_seal_and_a_succession_have_one_form_and_name_a_log() {
+    let seal = |name: &str| {
+        let key = SigningKey::new(name, &[1; 32]).unwrap();
+        let body = Body::Sealed {
+            at_unix_ms: 5,
+            successor: Some(key.verifying_key().clone()),
+        };
+        Record::new(body).to_canonical()
+    };
+    let text = String::from_utf8(seal("log.example/2").unwrap()).unwrap();
+    let start = r#"{"atUnixMs":5,"kind":"sealed","schema":"axiomhive.io/record/v1","successor":"log.example/2+"#;
+    assert!(text.starts_with(start), "{text}");
+    // A name that JSON would have to escape, and one beyond ASCII.
+    for name in ["log\"", "log\\", "lög"] {
+        assert!(seal(name).is_err(), "{name}");
+    }
+    let witness = SigningKey::with_type("w", KeyType::Cosignature, &[1; 32]).unwrap();
+    let no_log = Record::new(Body::Sealed {
+        at_unix_ms: 5,
+        successor: Some(witness.verifying_key().clone()),
+    });
+    assert!(no_log.to_canonical().is_err());
+    let Body::Succession {
+        mut predecessor,
+        reason,
+        at_unix_ms,
+    } = succession().body
+    else {
+        unreachable!()
+    };
+    assert_eq!(predecessor.key, log_key(1));
+    predecessor.size = 0;
+    let empty = Record::new(Body::Succession {
+        predecessor,
+        reason,
+        at_unix_ms,
+    });
+    assert!(empty.to_canonical().is_err());
 }
 
 #[test]

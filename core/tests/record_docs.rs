@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod record_support;
+mod seal_support;
 
 use std::collections::BTreeSet;
 
 use axiom_hive_core::record::{Body, Commitment, Label, Payload, Reason, Record, Salt};
 use record_support::{constitution, intent, largest_outcome, smallest_outcome};
+use seal_support::{sealed, succession};
 use serde_json::Value;
 
 const DOCS: &str = include_str!("../../docs/LEDGER-FORMAT.md");
@@ -38,6 +40,8 @@ fn every_field_is_documented() {
             ended_index: 0,
             at_unix_ms: 0,
         }),
+        sealed(),
+        succession(),
         Record::new(Body::Erasure {
             erased_index: 0,
             commitments: vec![],

@@ -68,3 +68,9 @@ def verify(public, message, signature):
     digest = hashlib.sha512(signature[:32] + public + message).digest()
     challenge = int.from_bytes(digest, "little") % ORDER
     return equal(multiply(scalar, BASE), add(commitment, multiply(challenge, key)))
+
+
+def is_key(public):
+    """Whether this is a public key: a point that is not of small order."""
+    point = decode(public)
+    return point is not None and not is_small(point)

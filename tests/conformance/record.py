@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 
+import ed25519
+
 MAX_INTEGER = 2**53 - 1
 
 
@@ -53,6 +55,16 @@ def commitment(value):
     if not text(r"[A-Za-z0-9+/]{43}=")(value):
         return False
     return base64.b64encode(base64.b64decode(value)).decode() == value
+
+
+def log_key(value):
+    """A verifier key of type Ed25519 under a name of printable ASCII."""
+    if not text(r"[!#-*,-\[\]-~]{1,256}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}")(value):
+        return False
+    name, key_id, encoded = value.split("+", 2)
+    data = base64.b64decode(encoded)
+    is_named = hashlib.sha256(name.encode() + b"\n" + data).hexdigest()[:8] == key_id
+    return is_named and data[0] == 1 and ed25519.is_key(data[1:])
 
 
 def ratio(value):
@@ -145,8 +157,8 @@ def decided(kind):
     )
 
 
-def kind_of(name, **kinds):
-    return fields(schema=word("axiomhive.io/record/v1"), kind=word(name), **kinds)
+def kind_of(name, optional=(), **kinds):
+    return fields(optional, schema=word("axiomhive.io/record/v1"), kind=word(name), **kinds)
 
 
 KINDS = {
@@ -163,6 +175,13 @@ KINDS = {
     ),
     "deleted": kind_of("deleted", task=TASK, endedIndex=ANY, atUnixMs=ANY),
     "erasure": kind_of("erasure", erasedIndex=ANY, commitments=items(commitment, 256, 1), atUnixMs=ANY),
+    "sealed": kind_of("sealed", ("successor",), successor=log_key, atUnixMs=ANY),
+    "succession": kind_of(
+        "succession",
+        predecessor=fields(key=log_key, size=integer(lowest=1), root=commitment),
+        reason=word("size calendar key other"),
+        atUnixMs=ANY,
+    ),
 } | {name: kind_of(name, task=TASK, decided=decided(name), observed=OBSERVED) for name in REASONS}
 
 
@@ -238,7 +257,7 @@ def commitments(record):
         return {record["text"]: None}
     if record["kind"] == "intent":
         return {record["prompt"]: "keepPrompt", record["taskText"]: None, record["runtime"]["spec"]: None}
-    if record["kind"] in ("deleted", "erasure"):
+    if record["kind"] in ("deleted", "erasure", "sealed", "succession"):
         return {}
     outcome = record["decided"]
     found = {outcome["runtime"]["spec"]: None, outcome["prompt"]: "keepPrompt"}
@@ -255,6 +274,8 @@ def slot(record):
         return ("constitution", record["constitution"]["name"], record["constitution"]["version"])
     if record["kind"] == "erasure":
         return None
+    if record["kind"] in ("sealed", "succession"):
+        return ("ledger", record["kind"])
     task = record["task"]
     if record["kind"] == "deleted":
         return ("deleted", task["uid"])
@@ -268,12 +289,14 @@ class History:
 
     def __init__(self):
         self.slots, self.constitutions, self.ends, self.size = set(), {}, {}, 0
+        self.begun, self.is_sealed = set(), False
         self.due, self.excused, self.stored, self.erased = set(), set(), {}, set()
 
     def push(self, record, stored):
         place = slot(record)
         need(place is None or place not in self.slots, "one record in a slot")
         self.slots.add(place)
+        need(not self.is_sealed or record["kind"] == "erasure", "a sealed ledger takes erasures only")
         committed = commitments(record)
         stored = {base64.b64encode(name).decode(): value for name, value in stored.items()}
         need(stored.keys() <= committed.keys(), "a record commits to its payloads")
@@ -284,6 +307,11 @@ class History:
             need(self.ends.get(record["endedIndex"]) == record["task"], "a deletion names the end of its task")
         elif record["kind"] == "erasure":
             self.erased.update(record["commitments"])
+        elif record["kind"] == "sealed":
+            need(self.begun <= {task["uid"] for task in self.ends.values()}, "every task has ended before the seal")
+            self.is_sealed = True
+        elif record["kind"] == "succession":
+            need(self.size == 0, "a succession is the first record")
         else:
             policy = self.policy(record.get("constitution") or record["decided"]["constitution"])
         for name, part in committed.items():
@@ -293,6 +321,8 @@ class History:
                 self.excused.add(name)
         for name, value in stored.items():
             self.stored.setdefault(name, value)
+        if record["kind"] == "intent":
+            self.begun.add(record["task"]["uid"])
         if place is not None and place[0] == "terminal":
             self.ends[self.size] = record["task"]
         self.size += 1

@@ -69,6 +69,10 @@ fsck() {
 fsck || { cat "$WORK/fsck.log" >&2; die "fsck refuses the exported tree"; }
 pass "Tessera's fsck accepts an export of $RECORDS records"
 
+(cd "$WORK/tree" && sha256sum --check --strict --quiet SHA256SUMS) || die "sha256sum refuses the archive"
+"$CLI" verify --archive "$WORK/tree" --key "$WORK/vkey" >>"$WORK/run.log" || die "we refuse our own archive"
+pass "sha256sum accepts the archive's checksums"
+
 # A judge that accepts everything would prove nothing: one flipped bit must be refused.
 cp "$WORK/tree/tile/entries/000" "$WORK/bundle"
 chmod u+w "$WORK/tree/tile/entries/000"
@@ -76,6 +80,16 @@ printf '\377' | dd of="$WORK/tree/tile/entries/000" bs=1 seek=100 conv=notrunc 2
 ! fsck || die "fsck accepts a damaged export"
 cp "$WORK/bundle" "$WORK/tree/tile/entries/000"
 pass "Tessera's fsck refuses a damaged export"
+
+# A sealed ledger is its own static tree.
+"$CLI" ledger seal "$WORK/ledger" >>"$WORK/run.log"
+rm -rf "$WORK/tree"
+mkdir "$WORK/tree"
+cp -r "$WORK/ledger/checkpoint" "$WORK/ledger/tile" "$WORK/tree/"
+RECORDS=$((RECORDS + 1))
+fsck || { cat "$WORK/fsck.log" >&2; die "fsck refuses what a sealed ledger publishes"; }
+python3 tests/conformance/verify.py ledger "$WORK/ledger" "$vkey" || die "verify.py refuses a sealed ledger"
+pass "Tessera's fsck and verify.py accept a sealed ledger as it lies"
 
 checked=0
 for task in 1 2 64 127 128 $TASKS; do

@@ -293,13 +293,39 @@ def tile_name(index):
 def check_tiles(directory, frames, tree):
     """Full tiles and bundles, as far as they exist."""
     for index in range(len(frames) // 256):
-        entries = [frame.record for frame in frames[256 * index : 256 * index + 256]]
-        bundle = b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+        bundle = bundle_of(frames[256 * index : 256 * index + 256])
         check_tile(directory, ["entries", *tile_name(index)], bundle)
     for level, nodes in enumerate(tree.levels[::8]):
         for index in range(len(nodes) // 256):
             content = b"".join(nodes[256 * index : 256 * index + 256])
             check_tile(directory, [str(level), *tile_name(index)], content)
+
+
+def bundle_of(frames):
+    return b"".join(len(frame.record).to_bytes(2, "big") + frame.record for frame in frames)
+
+
+def check_published(directory, key, frames, tree, is_sealed):
+    """The checkpoint of a sealed ledger, and every tile and bundle of the tree under it."""
+    note = read(directory, "checkpoint")
+    need(note is not None or not is_sealed, "a sealed ledger must have its checkpoint")
+    if note is None:
+        return
+    size, root = open_checkpoint(note.decode(), key)
+    need(size <= len(frames) and root == tree.root(size), "the checkpoint must be of this log")
+    for level in range(8):
+        count = size >> 8 * level
+        for index in range((count + 255) // 256):
+            width = min(256, count - 256 * index)
+            part = [] if width == 256 else [f"{tile_name(index)[-1]}.p", str(width)]
+            name = tile_name(index)[:-1] + (part or tile_name(index)[-1:])
+            nodes = tree.levels[8 * level][256 * index : 256 * index + width]
+            contents = [(str(level), b"".join(nodes))]
+            if level == 0:
+                contents.append(("entries", bundle_of(frames[256 * index : 256 * index + width])))
+            for kind, content in contents:
+                need(read(directory, "tile", kind, *name) is not None, "every published tile must be there")
+                check_tile(directory, [kind, *name], content)
 
 
 def stored_payloads(section):
@@ -334,6 +360,7 @@ def verify_ledger(directory, vkey):
     for frame in frames:
         history.push(records.read(frame.record), stored_payloads(frame.payloads))
     history.end()
+    check_published(directory, key, frames, tree, history.is_sealed)
 
 
 VERIFIERS = {"ledger": verify_ledger, "receipt": verify_receipt}

@@ -97,7 +97,10 @@ impl Record {
     pub fn task(&self) -> Option<&TaskRef> {
         match &self.body {
             Body::Intent { task, .. } | Body::Deleted { task, .. } => Some(task),
-            Body::Constitution { .. } | Body::Erasure { .. } => None,
+            Body::Constitution { .. }
+            | Body::Sealed { .. }
+            | Body::Succession { .. }
+            | Body::Erasure { .. } => None,
             _ => self.outcome().map(|outcome| &outcome.task),
         }
     }
@@ -115,6 +118,8 @@ impl Record {
             Body::Constitution { .. }
             | Body::Intent { .. }
             | Body::Deleted { .. }
+            | Body::Sealed { .. }
+            | Body::Succession { .. }
             | Body::Erasure { .. } => None,
         }
     }
@@ -148,7 +153,10 @@ impl Record {
                 (PayloadKind::Other, *task_text),
                 (PayloadKind::Prompt, *prompt),
             ],
-            Body::Deleted { .. } | Body::Erasure { .. } => Vec::new(),
+            Body::Deleted { .. }
+            | Body::Sealed { .. }
+            | Body::Succession { .. }
+            | Body::Erasure { .. } => Vec::new(),
             _ => self.outcome().map(outcome_payloads).unwrap_or_default(),
         }
     }

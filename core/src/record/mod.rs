@@ -12,6 +12,7 @@ mod reader;
 mod receipt;
 mod sentence;
 mod slot;
+mod succession;
 mod validate;
 
 pub use canonical::{PayloadKind, RecordError};
@@ -24,6 +25,7 @@ pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening,
 pub use receipt::{Receipt, ReceiptError, VerifiedReceipt};
 pub use sentence::explain;
 pub use slot::Slot;
+pub use succession::{LedgerHead, RotationReason};
 pub use validate::{MAX_ATTEMPT, MAX_INTEGER};
 
 /// The upper bound of one canonical record, in bytes.

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::constitution::RuntimeKind;
 use crate::digest::Digest;
+use crate::tlog::VerifyingKey;
 
-use super::Commitment;
+use super::{Commitment, LedgerHead, RotationReason};
 
 /// One leaf of the ledger. Read by [`Record::from_canonical`] only, which knows each field's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,6 +76,23 @@ pub enum Body {
         ended_index: u64,
         /// When, in milliseconds since the Unix epoch.
         at_unix_ms: u64,
+    },
+    /// The ledger takes nothing more but erasures.
+    Sealed {
+        /// When, in milliseconds since the Unix epoch.
+        at_unix_ms: u64,
+        /// The key of the ledger that goes on from here; absent when there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        successor: Option<VerifyingKey>,
+    },
+    /// First record of a ledger that goes on where a sealed one ended.
+    Succession {
+        /// When, in milliseconds since the Unix epoch.
+        at_unix_ms: u64,
+        /// What was sealed.
+        predecessor: LedgerHead,
+        /// Why a new ledger was begun.
+        reason: RotationReason,
     },
     /// Payloads were erased.
     Erasure {

@@ -14,11 +14,13 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use super::{
     AnswerRecord, AnswerSource, Body, BranchError, BranchRecord, BranchResultKind, BuildRef,
     Commitment, ConstitutionRef, ContainmentLevel, ContainmentRecord, ContainmentRequest, Decided,
-    EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_INTEGER, Observed, ObservedIntent,
-    Outcome, Reason, Record, RecordError, RuntimeRef, StopEvent, TaskRef, Usage, VoteRecord,
+    EgressCounts, EgressRecord, EgressRefusals, Findings, LedgerHead, MAX_INTEGER, Observed,
+    ObservedIntent, Outcome, Reason, Record, RecordError, RotationReason, RuntimeRef, StopEvent,
+    TaskRef, Usage, VoteRecord,
 };
 use crate::constitution::{Ratio, RuntimeKind};
 use crate::digest::Digest;
+use crate::tlog::{Hash, VerifyingKey};
 
 /// Characters of `sha256:` and 64 hexadecimal digits.
 const DIGEST_CHARACTERS: usize = 71;
@@ -205,6 +207,9 @@ impl<'a> Scanner<'a> {
                 at_unix_ms,
             });
         }
+        if self.skips(concat!(",", key!("kind"))) {
+            return self.seal_or_succession(at_unix_ms);
+        }
         let body = Body::Erasure {
             at_unix_ms,
             commitments: self.required(key!("commitments"))?,
@@ -213,6 +218,27 @@ impl<'a> Scanner<'a> {
         self.literal(concat!(",", key!("kind"), "\"erasure\""))?;
         self.schema()?;
         Ok(body)
+    }
+
+    /// The kinds that are about the ledger itself.
+    fn seal_or_succession(&mut self, at_unix_ms: u64) -> Read<Body> {
+        if self.skips("\"sealed\"") {
+            self.schema()?;
+            let successor = self.optional(key!("successor"))?;
+            return Ok(Body::Sealed {
+                at_unix_ms,
+                successor,
+            });
+        }
+        self.literal("\"succession\"")?;
+        let predecessor = self.required(key!("predecessor"))?;
+        let reason = self.required(key!("reason"))?;
+        self.schema()?;
+        Ok(Body::Succession {
+            at_unix_ms,
+            predecessor,
+            reason,
+        })
     }
 
     fn outcome(&mut self) -> Read<Body> {
@@ -262,6 +288,19 @@ impl Value for Digest {
 impl Value for Commitment {
     fn read(from: &mut Scanner<'_>) -> Read<Self> {
         from.fixed(COMMITMENT_CHARACTERS, "a commitment")
+    }
+}
+
+impl Value for Hash {
+    fn read(from: &mut Scanner<'_>) -> Read<Self> {
+        from.fixed(COMMITMENT_CHARACTERS, "a hash")
+    }
+}
+
+impl Value for VerifyingKey {
+    fn read(from: &mut Scanner<'_>) -> Read<Self> {
+        let key = from.text()?.parse();
+        key.map_err(|_| from.no("a verifier key before this byte"))
     }
 }
 
@@ -317,6 +356,7 @@ words!(
     ContainmentLevel,
     ContainmentRequest,
     Reason,
+    RotationReason,
     RuntimeKind,
     StopEvent
 );
@@ -342,6 +382,7 @@ objects! {
         name: required "name",
         version: required "version",
     }
+    LedgerHead { key: required "key", root: required "root", size: required "size" }
     RuntimeRef { kind: required "kind", spec: required "spec" }
     Decided {
         answer: optional "answer",

@@ -15,6 +15,8 @@ use super::{Body, Record, TaskRef};
 /// | attempt | `task/<uid>/attempt/<attempt>` |
 /// | terminal, shared by all terminal outcomes | `task/<uid>/terminal` |
 /// | deleted | `task/<uid>/deleted` |
+/// | sealed | `ledger/sealed` |
+/// | succession | `ledger/succession` |
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     /// The first use of a constitution.
@@ -38,6 +40,10 @@ pub enum Slot {
         /// The task.
         uid: String,
     },
+    /// The end of the ledger.
+    Sealed,
+    /// The beginning of a ledger that succeeds another.
+    Succession,
 }
 
 impl fmt::Display for Slot {
@@ -48,6 +54,8 @@ impl fmt::Display for Slot {
             Self::Attempt(TaskRef { uid, attempt }) => write!(f, "task/{uid}/attempt/{attempt}"),
             Self::Terminal { uid } => write!(f, "task/{uid}/terminal"),
             Self::Deleted { uid } => write!(f, "task/{uid}/deleted"),
+            Self::Sealed => f.write_str("ledger/sealed"),
+            Self::Succession => f.write_str("ledger/succession"),
         }
     }
 }
@@ -73,6 +81,8 @@ impl Record {
             Body::Deleted { task, .. } => Some(Slot::Deleted {
                 uid: task.uid.clone(),
             }),
+            Body::Sealed { .. } => Some(Slot::Sealed),
+            Body::Succession { .. } => Some(Slot::Succession),
             Body::Erasure { .. } => None,
         }
     }

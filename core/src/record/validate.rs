@@ -7,6 +7,7 @@ use super::{
     EgressCounts, EgressRecord, EgressRefusals, Findings, MAX_BRANCHES, MAX_EGRESS_TARGETS,
     MAX_ERASED, Observed, Outcome, Reason, Record, RecordError, TaskRef, VoteRecord,
 };
+use crate::tlog::{KeyType, VerifyingKey};
 
 /// The largest integer in a record: 2^53 − 1, what every JSON reader keeps exact (RFC 8785).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -77,6 +78,24 @@ impl Record {
                 integer(*ended_index, "endedIndex")?;
                 integer(*at_unix_ms, "atUnixMs")
             }
+            Body::Sealed {
+                at_unix_ms,
+                successor,
+            } => {
+                integer(*at_unix_ms, "atUnixMs")?;
+                let key = successor.as_ref();
+                key.map_or(Ok(()), |key| check_key(key, "successor"))
+            }
+            Body::Succession {
+                at_unix_ms,
+                predecessor,
+                ..
+            } => {
+                integer(*at_unix_ms, "atUnixMs")?;
+                check_key(&predecessor.key, "predecessor.key")?;
+                integer(predecessor.size, "predecessor.size")?;
+                hold(predecessor.size > 0, "predecessor.size", "at least 1")
+            }
             Body::Erasure {
                 erased_index,
                 commitments,
@@ -92,6 +111,16 @@ impl Record {
                 .map_or(Ok(()), |outcome| check_outcome(body, outcome)),
         }
     }
+}
+
+/// The key of a ledger, under a name that needs no escape in JSON.
+fn check_key(key: &VerifyingKey, path: &str) -> Checked {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    hold(
+        key.key_type() == KeyType::Ed25519 && key.name().bytes().all(is_plain),
+        path,
+        "an Ed25519 verifier key whose name has printable ASCII characters other than '\"' and '\\'",
+    )
 }
 
 fn check_task(task: &TaskRef) -> Checked {
@@ -166,6 +195,8 @@ fn is_reason_of(body: &Body, reason: Reason) -> bool {
         Body::Constitution { .. }
         | Body::Intent { .. }
         | Body::Deleted { .. }
+        | Body::Sealed { .. }
+        | Body::Succession { .. }
         | Body::Erasure { .. } => false,
     }
 }

@@ -179,6 +179,12 @@ impl fmt::Display for VerifyingKey {
     }
 }
 
+impl serde::Serialize for VerifyingKey {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 impl std::str::FromStr for VerifyingKey {
     type Err = KeyError;
 

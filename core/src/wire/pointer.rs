@@ -86,6 +86,8 @@ impl RecordKind {
             Body::Constitution { .. }
             | Body::Intent { .. }
             | Body::Deleted { .. }
+            | Body::Sealed { .. }
+            | Body::Succession { .. }
             | Body::Erasure { .. } => None,
         }
     }

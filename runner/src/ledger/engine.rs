@@ -242,10 +242,11 @@ impl Ledger {
             let in_log = self.view.log().find(slot);
             in_log.or_else(|| group.find(slot))
         });
-        Ok(match filled {
-            Some(index) => Fate::Existing(index),
-            None => group.push(entry),
-        })
+        if let Some(index) = filled {
+            return Ok(Fate::Existing(index));
+        }
+        self.check_seal(group, &entry.record)?;
+        Ok(group.push(entry))
     }
 
     /// A deletion names the record that ended the task.

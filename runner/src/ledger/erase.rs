@@ -16,6 +16,7 @@ use super::error::{LedgerError, io_error};
 use super::frame::{MAX_GROUP_FRAMES, erase_payloads};
 use super::hold::Holds;
 use super::reader::LedgerReader;
+use super::seal;
 
 /// What an erasure did to one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,7 @@ impl Ledger {
         let carried_out = carry_out(&self.view);
         let recorded = recorded?;
         carried_out.map_err(|error| LedgerError::NotErased(Box::new(error)))?;
+        seal::publish(&self.view)?;
         Ok(recorded.concat())
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use axiom_hive_core::digest::Digest;
 use axiom_hive_core::record::{Commitment, RecordError};
 
+use super::log::OpenIntent;
 use super::writer::{MAX_QUEUED_BYTES, MAX_QUEUED_ENTRIES};
 
 /// One thing that does not hold, and where.
@@ -51,6 +52,23 @@ impl fmt::Display for Problem {
             write!(f, ", record {index}")?;
         }
         write!(f, ": {}", self.what)
+    }
+}
+
+/// The first of them by name, and how many more there are.
+fn listed(open: &[OpenIntent]) -> String {
+    const MAX_LISTED: usize = 20;
+    let listed: Vec<String> = open
+        .iter()
+        .take(MAX_LISTED)
+        .map(|intent| format!("{} (record {})", intent.task.uid, intent.index))
+        .collect();
+    let more = open.len() - listed.len();
+    let listed = listed.join(", ");
+    if more == 0 {
+        listed
+    } else {
+        format!("{listed} and {more} more")
     }
 }
 
@@ -162,6 +180,21 @@ pub enum LedgerError {
     /// A deletion before the end of the task, or of another end.
     #[error("the deletion of task {0} must name the record that ended it, and its attempt")]
     NotEnded(String),
+    /// Nothing but an erasure may follow.
+    #[error("the ledger was sealed by record {0}: it takes erasures only")]
+    Sealed(u64),
+    /// A seal together with other records.
+    #[error("a seal must be appended alone")]
+    SealInGroup,
+    /// Their outcomes could nowhere be recorded.
+    #[error("every task must have ended before the ledger is sealed; open are {}", listed(.0))]
+    OpenTasks(Vec<OpenIntent>),
+    /// A succession behind other records.
+    #[error("a succession must be the first record of its ledger")]
+    LateSuccession,
+    /// Two ledgers that do not follow each other.
+    #[error("the ledger must be the successor of the other: {0}")]
+    NotSuccessor(&'static str),
     /// No such record.
     #[error("record {index} must be below the ledger's size of {size}")]
     NoRecord {

@@ -89,6 +89,19 @@ impl KeyStore {
         }
     }
 
+    /// Whether its one key does not lie in the store.
+    pub(super) fn is_of_key(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// This store, for the one ledger of `key`, which lies in it.
+    pub(super) fn with_key(&self, key: SigningKey) -> Self {
+        Self {
+            given: Some(Arc::new(key)),
+            ..self.clone()
+        }
+    }
+
     /// The pinned verifier key of the log `origin`; `None` when this user has none, or when what is
     /// there is no key of that log.
     pub fn verifying_key(&self, origin: &str) -> Result<Option<VerifyingKey>, LedgerError> {

@@ -32,6 +32,7 @@
 //! ```
 
 mod anchor;
+mod archive;
 mod crash;
 mod engine;
 mod erase;
@@ -48,6 +49,8 @@ mod open;
 mod reader;
 mod repair;
 mod retain;
+mod rotate;
+mod seal;
 mod section;
 pub mod storage;
 mod tiles;
@@ -56,17 +59,19 @@ mod verify;
 mod writer;
 
 pub use anchor::{Anchor, Known};
+pub use archive::{ArchiveReport, verify_archive, verify_archive_on};
 pub use crash::CRASH_POINTS;
 pub use engine::{Appended, Ledger};
 pub use erase::Erased;
 pub use error::{LedgerError, Problem, Problems};
-pub use export::{Exported, export, export_to};
+pub use export::{Constitutions, Exported, export, export_to};
 pub use hold::MAX_HOLDS;
 pub use keys::KeyStore;
 pub use log::OpenIntent;
 pub use reader::LedgerReader;
 pub use repair::{Repaired, repair, repair_on};
 pub use retain::{MIN_RETENTION_DAYS, Retention};
+pub use rotate::{Rotated, rotate, rotate_to, verify_predecessor};
 pub use section::{MAX_PAYLOAD_SECTION_BYTES, MAX_PAYLOADS};
 pub use verify::{Depth, MAX_PROBLEMS, PayloadCounts, Trust, VerifyReport, verify, verify_on};
 pub use writer::{Handle, MAX_QUEUED_BYTES, MAX_QUEUED_ENTRIES};

@@ -11,6 +11,7 @@
 //! | both slots of a pair broken or missing | read-only |
 //! | no key for this log in the key store | read-only |
 //! | a full tile or bundle is missing | written again |
+//! | the ledger is sealed, its checkpoint is not that of the whole ledger | partial tiles and checkpoint are written |
 //! | an erasure is recorded, its payloads are still there | they are erased |
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use super::head::{Slots, wrong_with};
 use super::keys::KeyStore;
 use super::log::{Damage, Log, ReadLog, SEGMENT_BYTES, read_log, segment_path, segment_paths};
 use super::reader::LedgerReader;
+use super::seal;
 use super::storage::{Disk, Lock, Storage};
 use super::tiles;
 
@@ -284,6 +286,7 @@ impl Opening {
         let view = LedgerReader::new(self.storage, self.log);
         if is_sound {
             tiles::write_missing(&view)?;
+            seal::publish(&view)?;
             // The next opening tries again; a disk too full for it must not keep records out.
             if let Err(error) = erase::carry_out(&view) {
                 tracing::error!(%error, "an erasure is recorded, but cannot be carried out");

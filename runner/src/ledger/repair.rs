@@ -10,8 +10,9 @@ use super::error::{LedgerError, Problem, Problems, io_error};
 use super::log::read_log;
 use super::open::{LOCK_FILE, take_lock};
 use super::reader::LedgerReader;
+use super::seal::{self, CHECKPOINT_FILE};
 use super::storage::{Disk, Storage};
-use super::tiles::{self, full_tiles};
+use super::tiles;
 use super::verify::{Depth, MAX_PROBLEMS, Trust, verify_on};
 
 /// The folder of everything that is derived.
@@ -22,7 +23,7 @@ const DERIVED_FOLDER: &str = "tile/";
 pub struct Repaired {
     /// Files that were written again, relative to the ledger directory.
     pub written: Vec<String>,
-    /// Full tiles and bundles that the log has.
+    /// Tiles and bundles that the log has: full ones, of a sealed ledger all.
     pub files: u64,
 }
 
@@ -55,7 +56,7 @@ pub fn repair_on(
         written: Vec::new(),
         files: 0,
     };
-    for tile in full_tiles(ledger.size()) {
+    for tile in seal::tiles_to_keep(&ledger) {
         repaired.files += 1;
         let path = tile.to_string();
         let found = ledger.storage.read(&path);
@@ -65,6 +66,10 @@ pub fn repair_on(
             repaired.written.push(path);
         }
     }
+    if seal::is_checkpoint_due(&ledger)? {
+        seal::write_checkpoint(&ledger)?;
+        repaired.written.push(CHECKPOINT_FILE.to_owned());
+    }
     Ok(repaired)
 }
 
@@ -73,7 +78,9 @@ fn check(storage: &dyn Storage, trust: Trust<'_>) -> Result<(), LedgerError> {
     let report = verify_on(storage, trust, Depth::Records)?;
     let is_cut_off = report.problems.len() >= MAX_PROBLEMS;
     let mut others = report.problems;
-    others.retain(|problem| !problem.file.starts_with(DERIVED_FOLDER));
+    others.retain(|problem| {
+        !problem.file.starts_with(DERIVED_FOLDER) && problem.file != CHECKPOINT_FILE
+    });
     if is_cut_off && others.is_empty() {
         let what = format!(
             "{MAX_PROBLEMS} files differ from the log, so other problems may be hidden; \

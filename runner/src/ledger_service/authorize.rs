@@ -29,6 +29,9 @@ pub(super) fn may_append(
     match (role, &record.body) {
         (Role::Auditor, _) => Err("an auditor must not append"),
         (_, Body::Erasure { .. }) => Err("an erasure must be recorded by the service that erases"),
+        (_, Body::Sealed { .. } | Body::Succession { .. }) => {
+            Err("a seal or a succession must be recorded by whoever keeps the ledger's key")
+        }
         (Role::Operator, Body::Answered(_) | Body::Withheld(_)) => Err(
             "an answer must be recorded, or withheld, by the pod that the attempt's intent names",
         ),

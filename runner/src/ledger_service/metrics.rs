@@ -197,6 +197,8 @@ fn kind(record: &Record) -> &'static str {
         Body::Failed(_) => "failed",
         Body::Cancelled(_) => "cancelled",
         Body::Deleted { .. } => "deleted",
+        Body::Sealed { .. } => "sealed",
+        Body::Succession { .. } => "succession",
         Body::Erasure { .. } => "erasure",
     }
 }

@@ -65,7 +65,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::ConstitutionUnknown { .. } => ErrorCode::ConstitutionUnknown,
             LedgerError::NotEnded(_) => ErrorCode::Forbidden,
             LedgerError::NoRecord { .. } => ErrorCode::NotFound,
-            LedgerError::ReadOnly(_) | LedgerError::DiskFull => {
+            LedgerError::ReadOnly(_) | LedgerError::Sealed(_) | LedgerError::DiskFull => {
                 tracing::error!(%error, "an append was refused");
                 let message = "the ledger is read-only until a person acts";
                 return Self::new(ErrorCode::ReadOnly, message);

@@ -19,7 +19,7 @@ use super::fixture::{FIRST_SEGMENT, World, budget, intent};
 use super::mutations::{Change, LEDGER, change};
 
 /// The other verifier, asked again and again.
-struct Verifier {
+pub(super) struct Verifier {
     process: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -30,7 +30,7 @@ fn python() -> String {
 }
 
 impl Verifier {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut process = Command::new(python())
             .arg(root.join("tests/conformance/verify.py"))
@@ -72,7 +72,7 @@ fn write(world: &World, directory: &Path) {
     }
 }
 
-fn key_of(world: &World) -> VerifyingKey {
+pub(super) fn key_of(world: &World) -> VerifyingKey {
     let ledger = world.open().unwrap();
     ledger.view().verifying_key().clone()
 }
@@ -84,7 +84,7 @@ fn agree(ours: &Result<(), String>, theirs: &str) -> Result<(), TestCaseError> {
 }
 
 /// Our verdict on a world as it lies in memory; theirs on the same files on a disk.
-fn judge_ledger(
+pub(super) fn judge_ledger(
     world: &World,
     key: &VerifyingKey,
     verifier: &mut Verifier,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod anchors;
+mod archives;
 mod damages;
 mod erasures;
 mod explorer;
@@ -15,5 +16,7 @@ mod mutations;
 mod payloads;
 mod recovery;
 mod repair;
+mod rotations;
+mod seals;
 mod slots;
 mod verify;

@@ -9,7 +9,7 @@ use axiom_hive_core::tlog::{
 };
 use axiom_hive_runner::ledger::storage::{Lock, Memory, Storage};
 use axiom_hive_runner::ledger::{
-    Depth, Ledger, LedgerReader, Trust, VerifyReport, export_to, verify_on,
+    Constitutions, Depth, Ledger, LedgerReader, Trust, VerifyReport, export_to, verify_on,
 };
 
 use super::fixture::{FIRST_SEGMENT, World, append_large, erasure, intent, interrupted};
@@ -142,17 +142,20 @@ fn an_export_is_a_static_tlog_tiles_tree() {
     let world = with_erasures(300);
     let ledger = LedgerReader::on(Arc::new(world.dir.clone())).unwrap();
     let out = Memory::default();
-    let exported = export_to(&ledger, &out).unwrap();
-    assert_eq!((exported.size, exported.files), (301, 6));
+    let exported = export_to(&ledger, &out, Constitutions::Omitted).unwrap();
+    assert_eq!((exported.size, exported.files), (301, 9));
     let files = out.files();
     let paths: Vec<&str> = files.keys().map(String::as_str).collect();
     let expected = [
+        "README.txt",
+        "SHA256SUMS",
         "checkpoint",
         "tile/0/000",
         "tile/0/001.p/45",
         "tile/1/000.p/1",
         "tile/entries/000",
         "tile/entries/001.p/45",
+        "vkey",
     ];
     assert_eq!(paths, expected);
 

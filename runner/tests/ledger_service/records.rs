@@ -163,3 +163,10 @@ pub(crate) fn erasure() -> AppendEntry {
         at_unix_ms: 1,
     })
 }
+
+pub(crate) fn sealed() -> AppendEntry {
+    bare(Body::Sealed {
+        at_unix_ms: 1,
+        successor: None,
+    })
+}

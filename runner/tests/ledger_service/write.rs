@@ -4,7 +4,8 @@ use axiom_hive_core::wire::{AppendEntry, ErrorCode, MAX_APPEND_ENTRIES};
 use serde_json::{Value, json};
 
 use crate::records::{
-    answered, attempt, cancelled, constitution, erasure, failed, intent, payload, refused, withheld,
+    answered, attempt, cancelled, constitution, erasure, failed, intent, payload, refused, sealed,
+    withheld,
 };
 use crate::support::{Caller, Served, refused as refusal};
 use axiom_hive_core::record::Label;
@@ -66,6 +67,8 @@ async fn nobody_appends_what_is_not_theirs() {
         ("the operator never withholds", &operator, withheld("t", 0)),
         ("nobody erases", &operator, erasure()),
         ("a pod erases nothing", &a, erasure()),
+        ("nobody seals", &operator, sealed()),
+        ("a pod seals nothing", &a, sealed()),
         ("a pod starts nothing", &a, intent("t", 2, "pod-a")),
         ("a pod makes no policy", &a, constitution()),
         ("another task", &a, answered("u", 0, "x")),

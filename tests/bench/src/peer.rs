@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axiom_hive_runner::ledger::storage::Disk;
-use axiom_hive_runner::ledger::{Depth, Trust, export, verify_on};
+use axiom_hive_runner::ledger::{Constitutions, Depth, Trust, export, verify_on};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl Peer {
         let key = ledger.view().verifying_key().clone();
         drop(ledger);
         let tree = std::path::absolute(scratch.path("tree"))?;
-        export(&scratch.path("ledger"), &tree)?;
+        export(&scratch.path("ledger"), &tree, Constitutions::Omitted)?;
         let vkey = scratch.path("vkey");
         std::fs::write(&vkey, key.to_string())?;
         let disk = Disk::new(&scratch.path("ledger"), 0o600);

@@ -186,14 +186,20 @@ pub(crate) enum Protocol {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The ledger
-    #[arg(required_unless_present = "receipt", conflicts_with = "receipt")]
+    #[arg(required_unless_present_any = ["receipt", "archive"], conflicts_with_all = ["receipt", "archive"])]
     pub(crate) ledger_dir: Option<PathBuf>,
+    /// An archive that `ledger export` wrote
+    #[arg(long, value_name = "DIR", requires = "key", conflicts_with = "receipt")]
+    pub(crate) archive: Option<PathBuf>,
     /// A receipt (*.tlog-proof)
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) receipt: Option<PathBuf>,
     /// The ledger's public key (vkey), or a file that holds it; the pin of this machine otherwise
     #[arg(long, value_name = "VKEY")]
     pub(crate) key: Option<String>,
+    /// The sealed ledger that this one succeeds: it is verified too, and must be the one that is named
+    #[arg(long, value_name = "DIR", requires = "ledger_dir")]
+    pub(crate) predecessor: Option<PathBuf>,
     /// The private opening of the receipt
     #[arg(long, value_name = "FILE", requires = "receipt")]
     pub(crate) opening: Option<PathBuf>,
@@ -267,11 +273,39 @@ pub(crate) enum LedgerCommand {
         #[arg(value_name = "TASK_UID")]
         task: String,
     },
-    /// Write the strict static tlog-tiles tree, for foreign tools and web servers
+    /// End a ledger: from then on it takes erasures only, and its tree is published as static files
+    Seal { ledger_dir: PathBuf },
+    /// Seal a ledger, and begin one with a new key that goes on from there; each names the other
+    Rotate {
+        ledger_dir: PathBuf,
+        /// The successor: empty or missing
+        new_dir: PathBuf,
+        /// Why, as the successor's first record has it
+        #[arg(long, value_enum, default_value_t = Reason::Other)]
+        reason: Reason,
+    },
+    /// Write an archive: the static tlog-tiles tree for foreign tools and web servers, key, instructions and
+    /// checksums; no payload of a task
     Export {
         ledger_dir: PathBuf,
         out_dir: PathBuf,
+        /// With the texts of the constitutions
+        #[arg(long)]
+        constitutions: bool,
     },
+}
+
+/// Why a ledger is succeeded by a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reason {
+    /// It has grown large
+    Size,
+    /// Its time, such as a year, is over
+    Calendar,
+    /// Its key is to be replaced
+    Key,
+    /// Anything else
+    Other,
 }
 
 #[derive(Debug, Args)]

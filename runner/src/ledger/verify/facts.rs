@@ -40,6 +40,8 @@ pub(super) enum Event {
         ended_index: u64,
     },
     Erasure,
+    Sealed,
+    Succession,
 }
 
 /// What a task's record fills: a slot of its attempt, or the one slot for all ends of the task.
@@ -100,6 +102,8 @@ pub(super) fn read(
         Body::Deleted {
             task, ended_index, ..
         } => Event::Deleted { task, ended_index },
+        Body::Sealed { .. } => Event::Sealed,
+        Body::Succession { .. } => Event::Succession,
         Body::Erasure { commitments, .. } => {
             notes.extend(commitments.into_iter().map(erasure));
             Event::Erasure

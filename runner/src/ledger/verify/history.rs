@@ -21,6 +21,8 @@ pub(super) struct History {
     /// By UID.
     tasks: HashMap<String, Task>,
     payloads: HashMap<Commitment, Trace>,
+    /// By which record.
+    sealed: Option<u64>,
 }
 
 /// A constitution that was recorded.
@@ -45,6 +47,12 @@ struct Task {
     deleted: Option<NonZeroU64>,
     /// Attempt and record.
     last_intent: Option<(u32, u64)>,
+}
+
+impl Task {
+    fn is_open(&self) -> bool {
+        !self.is_ended && self.last_intent.is_some()
+    }
 }
 
 /// What the log says of one payload. Records are counted from 1 here: a ledger has millions of these,
@@ -120,6 +128,11 @@ impl History {
         };
         let mut policy = None;
         let mut is_excused = false;
+        if let Some(seal) = self.sealed.filter(|_| !matches!(event, Event::Erasure)) {
+            no(format!(
+                "record {seal} sealed the ledger: erasures only may follow"
+            ));
+        }
         match event {
             Event::Constitution { reference, keeps } => {
                 self.found(index, reference, keeps).unwrap_or_else(&mut no);
@@ -142,11 +155,25 @@ impl History {
                 deleted.unwrap_or_else(&mut no);
             }
             Event::Erasure => {}
+            Event::Sealed => {
+                if self.tasks.values().any(Task::is_open) {
+                    no("the ledger is sealed before every task has ended".to_owned());
+                }
+                self.sealed = self.sealed.or(Some(index));
+            }
+            Event::Succession if index == 0 => {}
+            Event::Succession => {
+                no("a succession must be the first record".to_owned());
+            }
         }
         for note in notes {
             let trace = self.payloads.entry(note.commitment).or_default();
             trace.take(index, note, policy.as_ref(), is_excused);
         }
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
     }
 
     fn found(

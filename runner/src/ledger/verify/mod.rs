@@ -4,6 +4,7 @@ mod blocks;
 mod check;
 mod facts;
 mod history;
+mod published;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -259,6 +260,11 @@ impl Verifier {
             report.payloads = self.history.payloads(&mut self.problems);
         }
         self.check_tiles(storage, size)?;
+        if let Some(key) = &blocks.key {
+            let is_sealed = self.history.is_sealed();
+            let problems = published::check(storage, key, &self.tree, is_sealed)?;
+            self.problems.extend(problems);
+        }
         self.problems.truncate(MAX_PROBLEMS);
         report.problems = self.problems;
         Ok(report)

@@ -223,6 +223,24 @@ fn erasures() {
 }
 
 #[test]
+fn seals() {
+    explore(
+        &Script {
+            name: "seals",
+            segment_bytes: SEGMENT_BYTES,
+            start: World::default(),
+            steps: vec![
+                Step::append(vec![first_use(), begin("a"), end("a")]),
+                Step::Seal,
+                Step::Erase(&[1]),
+            ],
+            settled: 0,
+        },
+        10,
+    );
+}
+
+#[test]
 fn tiles() {
     let groups = [vec![first_use()], vec![begin("a"), end("a")]];
     explore(

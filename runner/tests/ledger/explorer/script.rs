@@ -22,6 +22,7 @@ pub(super) enum Step {
     /// The payloads of these records.
     Erase(&'static [u64]),
     Repair,
+    Seal,
 }
 
 pub(super) struct Script {
@@ -30,7 +31,7 @@ pub(super) struct Script {
     pub(super) segment_bytes: u64,
     /// Where it begins.
     pub(super) start: World,
-    /// What is done, in this order; what comes after that are appends of one record.
+    /// What is done, in this order; what comes after that are appends of one record, or the seal again.
     pub(super) steps: Vec<Step>,
     /// The ledger verifies once so many steps are done.
     pub(super) settled: usize,
@@ -98,7 +99,14 @@ impl Step {
 
 impl Script {
     fn step(&self, number: usize) -> Step {
-        let next = || Step::append(vec![begin(&format!("next-{number}"))]);
+        let is_sealed = self.steps.iter().any(|step| matches!(step, Step::Seal));
+        let next = || {
+            if is_sealed {
+                // It takes erasures only, and those have no slot that makes them safe to repeat.
+                return Step::Seal;
+            }
+            Step::append(vec![begin(&format!("next-{number}"))])
+        };
         self.steps.get(number).cloned().unwrap_or_else(next)
     }
 
@@ -320,6 +328,11 @@ impl Opened {
                 let ledger = self.ledger.as_mut().unwrap();
                 let erased = ledger.erase(indices, 7).map(|_| ());
                 erased.map_err(|error| format!("an erasure fails: {error}"))
+            }
+            Step::Seal => {
+                let ledger = self.ledger.as_mut().unwrap();
+                let sealed = ledger.seal(None, 7).map(|_| ());
+                sealed.map_err(|error| format!("the seal fails: {error}"))
             }
             Step::Repair => {
                 self.ledger = None;

@@ -4,18 +4,19 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use axiom_hive_core::record::{Body, Record};
+use axiom_hive_core::record::{Body, Record, RotationReason};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::{
-    KeyStore, Ledger, LedgerError, LedgerReader, PayloadCounts, Repaired, Trust, VerifyReport,
-    export, repair as repair_ledger, verify as verify_ledger,
+    Constitutions, KeyStore, Ledger, LedgerError, LedgerReader, PayloadCounts, Repaired, Rotated,
+    Trust, VerifyReport, export, repair as repair_ledger, rotate as rotate_ledger,
+    verify as verify_ledger, verify_predecessor,
 };
 use axiom_hive_runner::pipeline::now_unix_ms;
 use axiom_hive_runner::upkeep::{self, Said, Upkeep};
 use serde_json::{Value, json};
 
-use crate::args::LedgerCommand;
+use crate::args::{LedgerCommand, Reason};
 use crate::output::Printer;
 
 pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Failure> {
@@ -54,11 +55,24 @@ pub(crate) fn run(command: LedgerCommand, printer: &Printer) -> Result<Exit, Fai
         LedgerCommand::Unhold { ledger_dir, task } => {
             keep(&ledger_dir, &Upkeep::Unhold(task), printer)
         }
+        LedgerCommand::Seal { ledger_dir } => seal(&ledger_dir, printer),
+        LedgerCommand::Rotate {
+            ledger_dir,
+            new_dir,
+            reason,
+        } => rotate(&ledger_dir, &new_dir, reason, printer),
         LedgerCommand::Export {
             ledger_dir,
             out_dir,
+            constitutions,
         } => {
-            let exported = export(&ledger_dir, &out_dir).map_err(Failure::with(Exit::Ledger))?;
+            let texts = if constitutions {
+                Constitutions::Included
+            } else {
+                Constitutions::Omitted
+            };
+            let exported =
+                export(&ledger_dir, &out_dir, texts).map_err(Failure::with(Exit::Ledger))?;
             printer.result(
                 &format!(
                     "exported {} records to {}",
@@ -93,15 +107,61 @@ fn say(said: &Said, printer: &Printer) -> Result<Exit, Failure> {
     printer.result(&said.text, &said.json)
 }
 
-/// With the lock, on what is a ledger already.
-fn keep(dir: &Path, what: &Upkeep, printer: &Printer) -> Result<Exit, Failure> {
+/// With the lock, what is a ledger already.
+fn open_for_writing(dir: &Path) -> Result<Ledger, Failure> {
     drop(open(dir)?);
     let keys = KeyStore::of_user().map_err(Failure::with(Exit::Ledger))?;
-    let mut ledger = Ledger::open(dir, &keys).map_err(Failure::with(Exit::Ledger))?;
+    Ledger::open(dir, &keys).map_err(Failure::with(Exit::Ledger))
+}
+
+fn keep(dir: &Path, what: &Upkeep, printer: &Printer) -> Result<Exit, Failure> {
+    let mut ledger = open_for_writing(dir)?;
     say(
         &upkeep::carry_out(&mut ledger, what, now_unix_ms())?,
         printer,
     )
+}
+
+fn seal(dir: &Path, printer: &Printer) -> Result<Exit, Failure> {
+    let sealed = open_for_writing(dir)?.seal(None, now_unix_ms());
+    let sealed = sealed.map_err(not_ended)?;
+    let word = if sealed.existing { "was" } else { "is" };
+    let (index, dir) = (sealed.index, dir.display());
+    let text = format!(
+        "the ledger {word} sealed by record {index}\n\
+         {dir}/checkpoint and {dir}/tile may be published; {dir}/log holds payloads and must not be"
+    );
+    printer.result(
+        &text,
+        &json!({"index": sealed.index, "existing": sealed.existing}),
+    )
+}
+
+fn not_ended(error: LedgerError) -> Failure {
+    let exit = match error {
+        LedgerError::OpenTasks(_) | LedgerError::OutputNotEmpty(_) => Exit::Input,
+        _ => Exit::Ledger,
+    };
+    Failure::new(exit, error)
+}
+
+fn rotate(dir: &Path, new_dir: &Path, reason: Reason, printer: &Printer) -> Result<Exit, Failure> {
+    let keys = KeyStore::of_user().map_err(Failure::with(Exit::Ledger))?;
+    let reason = match reason {
+        Reason::Size => RotationReason::Size,
+        Reason::Calendar => RotationReason::Calendar,
+        Reason::Key => RotationReason::Key,
+        Reason::Other => RotationReason::Other,
+    };
+    let rotated = rotate_ledger(dir, new_dir, &keys, reason, now_unix_ms()).map_err(not_ended)?;
+    let Rotated { predecessor, key } = rotated;
+    let text = format!(
+        "{} goes on where {} was sealed with {} records\nkey  {key}",
+        new_dir.display(),
+        dir.display(),
+        predecessor.size
+    );
+    printer.result(&text, &json!({"predecessor": predecessor, "key": key}))
 }
 
 fn open(dir: &Path) -> Result<LedgerReader, Failure> {
@@ -120,6 +180,8 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         Body::Failed(_) => "failed",
         Body::Cancelled(_) => "cancelled",
         Body::Deleted { .. } => "deleted",
+        Body::Sealed { .. } => "sealed",
+        Body::Succession { .. } => "succession",
         Body::Erasure { .. } => "erasure",
     }
 }
@@ -177,11 +239,17 @@ fn show(
 pub(crate) fn verify(
     dir: &Path,
     key: Option<&VerifyingKey>,
+    predecessor: Option<&Path>,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let pins = KeyStore::of_user().map_err(Failure::with(Exit::Verification))?;
     let trust = key.map_or(Trust::Pin(&pins), Trust::Key);
-    let report = verify_ledger(dir, trust).map_err(Failure::with(Exit::Verification))?;
+    let mut report = verify_ledger(dir, trust).map_err(Failure::with(Exit::Verification))?;
+    if let Some(predecessor) = predecessor {
+        let problems = verify_predecessor(dir, predecessor);
+        let problems = problems.map_err(Failure::with(Exit::Verification))?;
+        report.problems.extend(problems);
+    }
     let verdict = match (report.problems.is_empty(), report.authenticated) {
         (true, true) => "verified",
         (true, false) => "self-consistent, NOT authenticated: name the key with --key",

@@ -6,6 +6,7 @@ use std::path::Path;
 use axiom_hive_core::record::{Opening, Receipt, VerifiedReceipt};
 use axiom_hive_core::tlog::VerifyingKey;
 use axiom_hive_runner::exit::{Exit, Failure};
+use axiom_hive_runner::ledger::verify_archive as check_archive;
 use serde_json::json;
 
 use crate::args::VerifyArgs;
@@ -14,9 +15,14 @@ use crate::output::Printer;
 
 pub(crate) fn verify(args: &VerifyArgs, printer: &Printer) -> Result<Exit, Failure> {
     let key = args.key.as_deref().map(read_key).transpose()?;
+    if let (Some(archive), Some(key)) = (&args.archive, &key) {
+        return verify_archive(archive, key, printer);
+    }
     match (&args.ledger_dir, &args.receipt, key) {
         (_, Some(receipt), Some(key)) => verify_receipt(receipt, &key, args, printer),
-        (Some(dir), _, key) => super::ledger::verify(dir, key.as_ref(), printer),
+        (Some(dir), _, key) => {
+            super::ledger::verify(dir, key.as_ref(), args.predecessor.as_deref(), printer)
+        }
         // The grammar asks for one of the two, and for a key with a receipt.
         _ => Err(Failure::new(
             Exit::Input,
@@ -37,6 +43,27 @@ pub(super) fn read_key(text: &str) -> Result<VerifyingKey, Failure> {
     key.trim()
         .parse()
         .map_err(|error| Failure::new(Exit::Input, format!("{text}: {error}")))
+}
+
+fn verify_archive(dir: &Path, key: &VerifyingKey, printer: &Printer) -> Result<Exit, Failure> {
+    let report = check_archive(dir, key).map_err(Failure::with(Exit::Verification))?;
+    let is_ok = report.problems.is_empty();
+    let verdict = if is_ok { "verified" } else { "FAILED" };
+    let mut text = format!(
+        "{verdict}\nrecords        {}\nroot           {}\nfiles          {}\nconstitutions  {}\n",
+        report.size, report.root, report.files, report.constitutions
+    );
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    for problem in &problems {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "problem: {problem}");
+    }
+    let json = json!({
+        "verdict": verdict, "ok": is_ok, "size": report.size, "root": report.root,
+        "files": report.files, "constitutions": report.constitutions, "problems": problems,
+    });
+    printer.result(&text, &json)?;
+    Ok(if is_ok { Exit::Ok } else { Exit::Verification })
 }
 
 fn verify_receipt(
