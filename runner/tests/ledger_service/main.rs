@@ -15,4 +15,5 @@ mod stop;
 mod supervisor;
 mod support;
 mod tokens;
+mod witness;
 mod write;
