@@ -4,9 +4,11 @@
 mod tlog_support;
 
 use axiom_hive_core::record::{Opening, Payload, Receipt, Record};
+use axiom_hive_core::tlog::witness::parse_cosignatures;
 use axiom_hive_core::tlog::{
-    Checkpoint, EMPTY_ROOT, Hash, MAX_TREE_SIZE, Note, NoteError, ProofFileError, SigningKey, Tile,
-    TlogProof, VerifyingKey, bundle, cosign, leaf_hash, open_note, sign_note,
+    AddCheckpoint, Checkpoint, EMPTY_ROOT, Hash, MAX_TREE_SIZE, Note, NoteError, Policy,
+    ProofFileError, SigningKey, Tile, TlogProof, VerifyingKey, bundle, cosign, leaf_hash,
+    open_note, sign_note,
 };
 use axiom_hive_core::tlog::{KeyError, KeyType};
 use proptest::prelude::*;
@@ -33,6 +35,17 @@ fn try_every_parser(text: &str) {
     }
     if let Ok(checkpoint) = Checkpoint::parse(text) {
         assert_eq!(checkpoint.to_string(), text);
+    }
+    if let Ok(request) = AddCheckpoint::parse(text) {
+        assert_eq!(request.to_string(), text);
+    }
+    if let Ok(lines) = parse_cosignatures(text) {
+        let again: String = lines.iter().map(ToString::to_string).collect();
+        assert_eq!(again, text);
+    }
+    if let Ok(policy) = text.parse::<Policy>() {
+        let everybody: Vec<usize> = (0..policy.witnesses.len()).collect();
+        assert!(policy.is_met_by(&everybody));
     }
     if let Ok(key) = text.parse::<VerifyingKey>() {
         assert_eq!(key.to_string(), text);
@@ -73,6 +86,10 @@ fn log_key() -> SigningKey {
     SigningKey::new("example.com/log", &[9; 32]).unwrap()
 }
 
+fn witness_key() -> SigningKey {
+    SigningKey::with_type("w.example", KeyType::Cosignature, &[8; 32]).unwrap()
+}
+
 fn proof_text() -> String {
     let checkpoint = Checkpoint::new("example.com/log", 1, leaf_hash(b"entry")).sign(&log_key());
     let extra = Some(b"entry".to_vec());
@@ -94,6 +111,12 @@ fn no_parser_panics_on_broken_valid_texts() {
         Checkpoint::new("o", 1, EMPTY_ROOT).to_string(),
         log_key().verifying_key().to_string(),
         "tile/63/x001/x234/067.p/255".to_owned(),
+        format!("old 7\n{EMPTY_ROOT}\n\nexample.com/log\n8\n"),
+        format!(
+            "log {}\nwitness w {} http://w\ngroup g all w\nquorum g\n",
+            log_key().verifying_key(),
+            witness_key().verifying_key(),
+        ),
     ];
     let mut runner = TestRunner::new(budget("TLOG_PARSERS", 2000));
     let cases = (

@@ -9,3 +9,4 @@ pub mod pipeline;
 pub mod runtime;
 pub mod tls;
 pub mod upkeep;
+pub mod witness;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the programs of the test cluster from the Go module proxy, once, one after the other.
 #
-#   sh tests/cluster/build.sh [TOOL…]     TOOL: kubernetes etcd kube-router coredns kwok helm testbox (default: all)
+#   sh tests/cluster/build.sh [TOOL…]     TOOL: kubernetes etcd kube-router coredns kwok helm testbox hostile (default: all)
 #
 # The last line on stdout is the directory that holds them. A tool is built again only when its
 # go.mod, go.sum, main.go or the Go version changes. Below
@@ -11,9 +11,9 @@
 set -eu
 cd "$(dirname "$0")"
 export PATH="$PATH:/usr/local/go/bin"
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=auto
+export GOFLAGS=-mod=readonly GOTOOLCHAIN=auto
 CACHE=${AXIOM_HIVE_CLUSTER_CACHE:-$HOME/.cache/axiom-hive-testcluster}
-TOOLS='kubernetes etcd kube-router coredns kwok helm testbox'
+TOOLS='kubernetes etcd kube-router coredns kwok helm testbox hostile'
 COMPONENTS='kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl'
 VERSION=$(sed -n 's/.*[[:space:]]k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' tools/kubernetes/go.mod)
 
@@ -23,12 +23,12 @@ die() { say "$*"; exit 1; }
 # What each tool is built from, and what a cold build took on 2 cores, in seconds.
 package() {
     case $1 in
-    kubernetes | etcd | testbox) echo . ;;
+    kubernetes | etcd | testbox | hostile) echo . ;;
     kube-router) echo github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
     coredns) echo github.com/coredns/coredns ;;
     kwok) echo sigs.k8s.io/kwok/cmd/kwok ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
-    *) die "unknown tool: $1 (one of kubernetes, etcd, kube-router, coredns, kwok, helm, testbox)" ;;
+    *) die "unknown tool: $1 (one of kubernetes, etcd, kube-router, coredns, kwok, helm, testbox, hostile)" ;;
     esac
 }
 estimate_seconds() {
@@ -39,7 +39,7 @@ estimate_seconds() {
     coredns) echo 110 ;;
     kwok) echo 65 ;;
     helm) echo 120 ;;
-    testbox) echo 10 ;;
+    testbox | hostile) echo 10 ;;
     esac
 }
 
@@ -52,6 +52,9 @@ stamp() {
             "$package" "$VERSION" "$package" "$package" "${minor%%.*}"
     done
 }
+
+# A name-service module is a library.
+as_library() { [ "$1" != hostile ] || echo -buildmode=c-shared -tags netgo; }
 
 hash_of() {
     { cat tools/"$1"/go.* tools/"$1"/*.go; package "$1"; stamp "$1"; (cd tools/"$1" && go version); } 2>/dev/null | sha256sum | cut -c1-16
@@ -67,7 +70,8 @@ build() {
         say "building $tool (about $(estimate_seconds "$tool") s on 2 cores, once)"
         started=$(date +%s)
         scratch=$(mktemp -d "$CACHE/.build-XXXXXX")
-        (cd tools/"$tool" && GOTMPDIR=$scratch nice go build -trimpath -ldflags "-s -w $(stamp "$tool")" -o "$scratch/$tool" "$(package "$tool")") ||
+        # shellcheck disable=SC2046 # one word an argument
+        (cd tools/"$tool" && CGO_ENABLED=$([ "$tool" = hostile ] && echo 1 || echo 0) GOTMPDIR=$scratch nice go build $(as_library "$tool") -trimpath -ldflags "-s -w $(stamp "$tool")" -o "$scratch/$tool" "$(package "$tool")") ||
             { rm -rf "$scratch"; die "$tool could not be built"; }
         mkdir "$scratch/bin"
         mv "$scratch/$tool" "$scratch/bin/"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the project's images from their Containerfiles with buildah, without a registry.
 #
-#   sh tests/cluster/images.sh [--quick] [IMAGE…]     IMAGE: operator runner ledger python-runtime (default: all)
+#   sh tests/cluster/images.sh [--quick] [IMAGE…]     IMAGE: operator runner ledger python-runtime hostile-runtime (default: all)
 #
 # --quick: the same binaries with less optimisation, for tests that judge what they do and not how fast.
 # One line an image on stdout: NAME DIGEST BYTES ARCHIVE. The archives go below .cache/images. The two
@@ -78,13 +78,21 @@ if [ "${1:-}" = --quick ]; then
     quick='--build-arg CARGO_PROFILE_RELEASE_LTO=off --build-arg CARGO_PROFILE_RELEASE_OPT_LEVEL=1'
     shift
 fi
-[ $# -gt 0 ] || set -- operator runner ledger python-runtime
+[ $# -gt 0 ] || set -- operator runner ledger python-runtime hostile-runtime
 for name in "$@"; do
     case $name in
     operator | runner | ledger) rust_image "$name" ;;
     python-runtime)
         base docker.io/library/python:3.13-slim-bookworm python3-minimal,libpython3-stdlib
         image python-runtime runner/python
+        ;;
+    # For tests alone: the runtime's image of somebody who wants out.
+    hostile-runtime)
+        context=$(mktemp -d)
+        cp tests/cluster/tools/hostile/Containerfile tests/cluster/tools/hostile/nsswitch.conf "$context"
+        cp "$(sh tests/cluster/build.sh hostile | tail -n 1)/hostile" "$context/libnss_hostile.so.2"
+        image hostile-runtime "$context"
+        rm -r "$context"
         ;;
     *) die "unknown image: $name" ;;
     esac

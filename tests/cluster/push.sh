@@ -15,7 +15,7 @@ if ! command -v skopeo >/dev/null; then
 fi
 case $registry in localhost:* | 127.0.0.1:*) tls=false ;; *) tls=true ;; esac
 programs=$(sh tests/cluster/build.sh testbox | tail -n 1)
-for archive in "$programs/testbox.tar" .cache/images/operator.tar .cache/images/runner.tar .cache/images/ledger.tar .cache/images/python-runtime.tar; do
+for archive in "$programs/testbox.tar" .cache/images/operator.tar .cache/images/runner.tar .cache/images/ledger.tar .cache/images/python-runtime.tar .cache/images/hostile-runtime.tar; do
     name=$(basename "$archive" .tar)
     skopeo copy --quiet --preserve-digests --dest-tls-verify=$tls "oci-archive:$archive" "docker://$registry/$name:test"
     echo "$registry/$name:test"

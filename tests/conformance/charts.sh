@@ -1,5 +1,5 @@
 #!/bin/sh
-# The charts, judged by tools that are not ours: both major versions of Helm that users have, and kubeconform.
+# The charts, judged by tools that are not ours: both major versions of Helm that users have, kubeconform and kube-score.
 #
 #   sh tests/conformance/charts.sh           what needs no API server
 #   sh tests/conformance/charts.sh install   then the tests of installing and upgrading, with Helm 3, on an API server of their own
@@ -11,6 +11,7 @@ sh tests/bootstrap.sh go
 export PATH="$HOME/.cargo/bin:/usr/local/go/bin:$PATH"
 HELM3=helm.sh/helm/v3/cmd/helm@v3.22.0
 KUBECONFORM=github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+KUBE_SCORE=github.com/zegl/kube-score/cmd/kube-score@v1.20.0
 TOOLS=$PWD/.cache/tools
 WORK=$PWD/.cache/conformance/charts
 started=$(date +%s)
@@ -29,6 +30,7 @@ mkdir -p "$TOOLS/bin" "$TOOLS/helm3" "$WORK"
 # About two minutes on 2 cores, once. The name `helm` is taken by the other one.
 [ -x "$TOOLS/helm3/helm" ] || CGO_ENABLED=0 GOBIN=$TOOLS/helm3 go install -trimpath "$HELM3"
 [ -x "$TOOLS/bin/kubeconform" ] || CGO_ENABLED=0 GOBIN=$TOOLS/bin go install "$KUBECONFORM"
+[ -x "$TOOLS/bin/kube-score" ] || CGO_ENABLED=0 GOBIN=$TOOLS/bin go install "$KUBE_SCORE"
 PROGRAMS=$(sh tests/cluster/build.sh kubernetes etcd helm | tail -n 1)
 version=$(sed -n 's/.*[[:space:]]k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' tests/cluster/tools/kubernetes/go.mod)
 source=$(go mod download -json "k8s.io/kubernetes@$version" | jq -r .Dir)
@@ -43,6 +45,14 @@ helm4() { "$PROGRAMS/helm" "$@"; }
 judge() {
     "$TOOLS/bin/kubeconform" -strict -summary -skip cert-manager.io/v1/Certificate -kubernetes-version "${version#v}" \
         -schema-location "$WORK/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" "$@"
+}
+# The exceptions: a CPU limit would only slow what waits for a sync or for the API server, and requests share the CPU
+# fairly; images are named by digest, so that pulling them again could not change them; replicas are spread by
+# topologySpreadConstraints; the ledger is reached by its one Service, and no pod of it by a name of its own.
+score() {
+    "$TOOLS/bin/kube-score" score --kubernetes-version "${version%.*}" --exit-one-on-warning --ignore-container-cpu-limit \
+        --ignore-test container-image-pull-policy --ignore-test deployment-has-host-podantiaffinity \
+        --ignore-test statefulset-has-servicename --output-format ci "$@"
 }
 # One object a line, sorted, without blank lines: Helm 4 writes more of them, and webhooks last.
 objects() {
@@ -70,6 +80,9 @@ while IFS= read -r values; do
         [ -s "$WORK/$chart-$number-4.objects" ] || die "$chart is empty"
         cmp "$WORK/$chart-$number-3.objects" "$WORK/$chart-$number-4.objects" || die "Helm 3 and 4 differ: $chart, $values"
         judge "$WORK/$chart-$number-4.yaml" >"$WORK/judged.log" || { cat "$WORK/judged.log" >&2; die "$chart, $values"; }
+        # Without its policies every pod is one that no policy selects.
+        case $values in *networkPolicies.enabled=false*) continue ;; esac
+        score "$WORK/$chart-$number-4.yaml" >"$WORK/scored.log" || { grep -v '^.\(OK\|SKIPPED\)' "$WORK/scored.log" >&2; die "$chart, $values"; }
     done
 done <<VALUES
 
@@ -78,7 +91,7 @@ done <<VALUES
 --set=networkPolicies.apiServer.cidrs={10.0.0.0/8},networkPolicies.metricsNamespaceLabels.a=b
 --set=networkPolicies.enabled=false,ledger.storage.accessMode=ReadWriteOnce,ledger.origin=a.example/b
 VALUES
-pass "Helm 3 and 4 lint both charts and make the same objects of $number sets of values; kubeconform finds nothing wrong"
+pass "Helm 3 and 4 lint both charts and make the same objects of $number sets of values; kubeconform and kube-score find nothing wrong"
 
 judge config/samples/*.yaml crds/*.yaml || die 'a sample or a definition'
 pass 'kubeconform accepts every sample and both definitions'
@@ -88,7 +101,9 @@ for sample in constitution-unknown-field task-no-command task-secret-variable; d
 done
 sed 's/replicas: 2/replica: 2/' "$WORK/axiom-hive-1-4.yaml" >"$WORK/damaged.yaml"
 ! judge "$WORK/damaged.yaml" >/dev/null || die 'kubeconform accepts a field that nobody knows'
-pass 'kubeconform refuses what must be refused'
+sed 's/runAsNonRoot: true/runAsNonRoot: false/; s/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/' "$WORK/axiom-hive-1-4.yaml" >"$WORK/damaged.yaml"
+! score "$WORK/damaged.yaml" >/dev/null || die 'kube-score accepts a root that can be written'
+pass 'kubeconform and kube-score refuse what must be refused'
 
 if [ "${1:-}" = install ]; then
     # The same programs, but for one.

@@ -63,7 +63,7 @@ pub enum KeyError {
     Syntax,
     /// No private key.
     #[error(
-        "a private key must be PRIVATE+KEY+<name>+<8 hex digits>+<base64 of type 1 and a 32-byte seed>"
+        "a private key must be PRIVATE+KEY+<name>+<8 hex digits>+<base64 of type 1 or 4 and a 32-byte seed>"
     )]
     PrivateSyntax,
     /// The key id in the vkey is not that of its key.
@@ -136,6 +136,11 @@ impl VerifyingKey {
     #[must_use]
     pub fn id(&self) -> [u8; 4] {
         self.id
+    }
+
+    /// Whether both are one key, whatever their names and types: one who signs.
+    pub(super) fn is_same_key(&self, other: &Self) -> bool {
+        self.key == other.key
     }
 
     /// Checks `signature` (without the key id) over the note `text`. `Some` holds the time of a
@@ -240,11 +245,13 @@ impl SigningKey {
             return Err(KeyError::PrivateSyntax);
         };
         let material = Zeroizing::new(base64::decode(material).ok_or(KeyError::PrivateSyntax)?);
-        let Some((1, seed)) = material.split_first().map(|(first, rest)| (*first, rest)) else {
-            return Err(KeyError::PrivateSyntax);
+        let (key_type, seed) = match material.split_first() {
+            Some((1, seed)) => (KeyType::Ed25519, seed),
+            Some((4, seed)) => (KeyType::Cosignature, seed),
+            _ => return Err(KeyError::PrivateSyntax),
         };
         let seed = seed.try_into().map_err(|_| KeyError::PrivateSyntax)?;
-        let key = Self::new(name, seed)?;
+        let key = Self::with_type(name, key_type, seed)?;
         if to_hex(&key.public.id) == id {
             Ok(key)
         } else {
@@ -253,11 +260,11 @@ impl SigningKey {
     }
 
     /// The private key as one line of text, as `golang.org/x/mod/sumdb/note` writes it:
-    /// `PRIVATE+KEY+<name>+<8 hex digits of key id>+<base64 of type and seed>`. A log's key only, not
-    /// a witness's. Whoever has it can sign in the log's name.
+    /// `PRIVATE+KEY+<name>+<8 hex digits of key id>+<base64 of type and seed>`. Whoever has it can sign
+    /// in this name.
     #[must_use]
     pub fn to_private(&self) -> Zeroizing<String> {
-        let mut material = Zeroizing::new(vec![KeyType::Ed25519.byte()]);
+        let mut material = Zeroizing::new(vec![self.public.key_type.byte()]);
         material.extend_from_slice(self.key.as_bytes());
         let (name, id) = (&self.public.name, to_hex(&self.public.id));
         let material = Zeroizing::new(base64::encode(&material));
@@ -307,6 +314,7 @@ mod tests {
             text.replacen("PRIVATE+KEY+", "", 1),
             text.replacen("example.com", "example.org", 1),
             text.replacen("+AQcH", "+BAcH", 1),
+            text.replacen("+AQcH", "+AgcH", 1),
             text[..text.len() - 4].to_owned(),
             format!("{}AAAA", *text),
             format!("{}\n", *text),
@@ -315,5 +323,8 @@ mod tests {
             assert_ne!(changed, *text);
             assert!(SigningKey::from_private(&changed).is_err(), "{changed}");
         }
+        let witness = SigningKey::with_type("w.example", KeyType::Cosignature, &[7; 32]).unwrap();
+        let read = SigningKey::from_private(&witness.to_private()).unwrap();
+        assert_eq!(read.verifying_key(), witness.verifying_key());
     }
 }

@@ -143,20 +143,21 @@ impl Note {
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for NoteSignature {
-            name,
-            id,
-            signature,
-        } in &self.signatures
-        {
-            let material = [id.as_slice(), signature].concat();
-            writeln!(f, "— {name} {}", base64::encode(&material))?;
-        }
-        Ok(())
+        self.signatures
+            .iter()
+            .try_for_each(|signature| write!(f, "{signature}"))
     }
 }
 
-fn parse_signature(line: &str) -> Option<NoteSignature> {
+/// The line, with its newline.
+impl std::fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let material = [self.id.as_slice(), &self.signature].concat();
+        writeln!(f, "— {} {}", self.name, base64::encode(&material))
+    }
+}
+
+pub(super) fn parse_signature(line: &str) -> Option<NoteSignature> {
     let (name, material) = line.strip_prefix("— ")?.split_once(' ')?;
     if !is_name(name) {
         return None;
@@ -200,7 +201,7 @@ pub fn cosign(note: &str, key: &SigningKey, time: u64) -> Result<String, NoteErr
     Ok(note.to_string())
 }
 
-fn signature_of(text: &str, key: &SigningKey, time: u64) -> NoteSignature {
+pub(super) fn signature_of(text: &str, key: &SigningKey, time: u64) -> NoteSignature {
     let public = key.verifying_key();
     NoteSignature {
         name: public.name().to_owned(),

@@ -47,11 +47,26 @@ pub struct ClientFiles {
 /// An HTTPS client that trusts the authorities in `ca` (PEM) only, goes through no proxy and follows
 /// no redirection.
 pub fn http_client(ca: &[u8], own: Option<&ClientFiles>) -> Result<Client, TlsError> {
+    let roots = authorities(ca).map_err(TlsError::Config)?;
+    client(roots, own, true)
+}
+
+/// The same for `http://` too, where what is said is signed and no secret; without `ca` no `https://`.
+pub fn http_client_of_any(ca: Option<&[u8]>) -> Result<Client, TlsError> {
+    let roots = ca.map_or_else(|| Ok(RootCertStore::empty()), authorities);
+    client(roots.map_err(TlsError::Config)?, None, false)
+}
+
+fn client(
+    roots: RootCertStore,
+    own: Option<&ClientFiles>,
+    https_only: bool,
+) -> Result<Client, TlsError> {
     let config = |error: &dyn std::fmt::Display| TlsError::Config(error.to_string());
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| config(&error))?
-        .with_root_certificates(authorities(ca).map_err(TlsError::Config)?);
+        .with_root_certificates(roots);
     let tls = match own {
         None => builder.with_no_client_auth(),
         Some(own) => builder
@@ -60,7 +75,7 @@ pub fn http_client(ca: &[u8], own: Option<&ClientFiles>) -> Result<Client, TlsEr
     };
     Client::builder()
         .tls_backend_preconfigured(tls)
-        .https_only(true)
+        .https_only(https_only)
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)

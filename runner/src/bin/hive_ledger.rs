@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axiom_hive_core::tlog::SigningKey;
+use axiom_hive_core::tlog::{KeyType, Policy, SigningKey};
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::storage::Disk;
 use axiom_hive_runner::ledger::{Anchor, KeyStore, Known, Ledger, LedgerReader};
@@ -16,7 +16,9 @@ use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
 use axiom_hive_runner::pipeline::{now_unix_ms, random_32};
 use axiom_hive_runner::tls::ServerFiles;
 use axiom_hive_runner::upkeep::{self, Upkeep};
+use axiom_hive_runner::witness::Witness;
 use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -67,11 +69,16 @@ enum Command {
         #[arg(value_name = "TASK_UID")]
         task: String,
     },
+    /// Cosign checkpoints of other logs, each only if it extends the one before (C2SP tlog-witness)
+    Witness(WitnessArgs),
     /// Print a new private key for a ledger: a secret
     Keygen {
         /// Names the ledger, such as `ledger.example.com/hive`
         #[arg(long, value_name = "ORIGIN")]
         origin: String,
+        /// For a witness, which the name names then
+        #[arg(long)]
+        witness: bool,
     },
     /// Print the public key (vkey) of a private key
     Vkey {
@@ -122,6 +129,22 @@ struct ServeArgs {
     canary: SocketAddr,
 }
 
+#[derive(Debug, Args)]
+struct WitnessArgs {
+    /// The private key, as `keygen --witness` prints it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The logs to cosign: a policy (C2SP tlog-policy) with a line `log VKEY` for each, and `quorum none`
+    #[arg(long, value_name = "FILE")]
+    logs: PathBuf,
+    /// Where it keeps what it cosigned last. Never put back an older copy
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8445")]
+    listen: SocketAddr,
+}
+
 fn main() -> ExitCode {
     let code = std::panic::catch_unwind(|| {
         let cli = match Cli::try_parse() {
@@ -166,9 +189,16 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Retain { ledger, .. } => keep(&ledger, &Upkeep::Retain),
         Command::Hold { ledger, task } => keep(&ledger, &Upkeep::Hold(task)),
         Command::Unhold { ledger, task } => keep(&ledger, &Upkeep::Unhold(task)),
-        Command::Keygen { origin } => {
+        Command::Witness(args) => witness(args),
+        Command::Keygen { origin, witness } => {
             let seed = random_32().map_err(Failure::with(Exit::Bug))?;
-            let key = SigningKey::new(&origin, &seed).map_err(Failure::with(Exit::Input))?;
+            let key_type = if witness {
+                KeyType::Cosignature
+            } else {
+                KeyType::Ed25519
+            };
+            let key = SigningKey::with_type(&origin, key_type, &seed);
+            let key = key.map_err(Failure::with(Exit::Input))?;
             print(&*key.to_private())
         }
         Command::Vkey { key } => print(read_key(&key)?.verifying_key()),
@@ -179,9 +209,12 @@ fn print(text: impl Display) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(Failure::with(Exit::Input))
 }
 
-fn serve(args: ServeArgs) -> Result<(), Failure> {
+fn serve(mut args: ServeArgs) -> Result<(), Failure> {
     let config = Config::parse(&read(&args.settings)?)
         .map_err(|error| in_file(&args.settings, error, Exit::Constitution))?;
+    let cosigned = config.witnesses.as_ref();
+    let cosigned = cosigned.map(|witnesses| witnesses.cosigned_file());
+    args.ledger.anchor.extend(cosigned);
     let ledger = open(&args.ledger)?;
     let files = ServerFiles {
         certificate: args.tls_certificate,
@@ -192,11 +225,33 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
         https: args.listen,
         canary: args.canary,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::with(Exit::Bug))?;
-    runtime.block_on(serve_until_told(ledger, &config, files, addresses))
+    runtime()?.block_on(serve_until_told(ledger, &config, files, addresses))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build();
+    runtime.map_err(Failure::with(Exit::Bug))
+}
+
+fn witness(args: WitnessArgs) -> Result<(), Failure> {
+    let key = read_key(&args.key)?;
+    let logs: Result<Policy, _> = read(&args.logs)?.parse();
+    let logs = logs.map_err(|error| in_file(&args.logs, error, Exit::Constitution))?;
+    let vkey = key.verifying_key().to_string();
+    let storage = Arc::new(Disk::new(&args.state, FILE_MODE));
+    let (stop, told) = (CancellationToken::new(), CancellationToken::new());
+    let witness = Witness::open(key, &logs.logs, storage, stop.clone());
+    let witness = witness.map_err(Failure::with(Exit::Ledger))?;
+    runtime()?.block_on(async {
+        until_told(&stop, &told)?;
+        let listener = TcpListener::bind(args.listen).await;
+        let listener = listener.map_err(Failure::with(Exit::Constitution))?;
+        let http = listener.local_addr().map_err(Failure::with(Exit::Bug))?;
+        tracing::info!(%http, vkey, logs = logs.logs.len(), "witnessing");
+        witness.serve(listener).await;
+        ended(&told)
+    })
 }
 
 /// Takes the lock, and makes the ledger when there is none.
@@ -251,6 +306,18 @@ async fn serve_until_told(
     addresses: Addresses,
 ) -> Result<(), Failure> {
     let (stop, told) = (CancellationToken::new(), CancellationToken::new());
+    until_told(&stop, &told)?;
+    let vkey = ledger.view().verifying_key().to_string();
+    let bound = Bound::new(ledger, config, files, addresses, stop).await;
+    let bound = bound.map_err(Failure::with(Exit::Constitution))?;
+    let Addresses { https, canary } = bound.addresses().map_err(Failure::with(Exit::Bug))?;
+    tracing::info!(%https, %canary, vkey, "serving");
+    bound.serve().await;
+    ended(&told)
+}
+
+/// SIGTERM and SIGINT set both tokens.
+fn until_told(stop: &CancellationToken, told: &CancellationToken) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::with(Exit::Bug))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::with(Exit::Bug))?;
     let (stopping, by_signal) = (stop.clone(), told.clone());
@@ -262,12 +329,10 @@ async fn serve_until_told(
         by_signal.cancel();
         stopping.cancel();
     });
-    let vkey = ledger.view().verifying_key().to_string();
-    let bound = Bound::new(ledger, config, files, addresses, stop).await;
-    let bound = bound.map_err(Failure::with(Exit::Constitution))?;
-    let Addresses { https, canary } = bound.addresses().map_err(Failure::with(Exit::Bug))?;
-    tracing::info!(%https, %canary, vkey, "serving");
-    bound.serve().await;
+    Ok(())
+}
+
+fn ended(told: &CancellationToken) -> Result<(), Failure> {
     if told.is_cancelled() {
         Ok(())
     } else {

@@ -16,7 +16,7 @@ use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::engine::{Appended, Ledger, Settled};
+use super::engine::{Appended, Ledger, Settled, State};
 use super::error::{LedgerError, Problem};
 use super::frame::MAX_GROUP_FRAMES;
 use super::group::{MAX_GROUP_BYTES, Prepared};
@@ -48,6 +48,8 @@ pub struct Handle {
 
 enum Message {
     Append(Request),
+    /// Somebody off the volume knows of more records than there are.
+    Distrust(Problem),
     Close,
 }
 
@@ -91,6 +93,17 @@ impl Handle {
         let _ = self.queue.send(Message::Close);
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
+    }
+
+    /// Ends appending: `from` knows that the ledger had `released` records, which is more than it has. What is queued
+    /// before is still written.
+    pub fn distrust(&self, from: &str, released: u64) {
+        let size = self.view.size();
+        let what = format!("{released} records were released, as {from} knows, the log has {size}");
+        // An error says that the writer has ended already.
+        let _ = self
+            .queue
+            .send(Message::Distrust(Problem::of_file("log", what)));
     }
 
     /// The verifier key of the log.
@@ -309,11 +322,14 @@ impl Writer {
         let (view, derived) = (self.ledger.view().clone(), self.ledger.derived);
         let tiles = thread::spawn(move || write_tiles(&view, derived, &woken));
         while let Some(first) = requests.blocking_recv() {
-            let group = collect(first, &mut requests);
+            let (group, problem) = collect(first, &mut requests);
             if !group.is_empty() {
                 self.write(group);
                 // Full: it knows already.
                 let _ = wake.try_send(());
+            }
+            if let Some(problem) = problem {
+                self.distrust(problem);
             }
         }
         drop(wake);
@@ -321,6 +337,15 @@ impl Writer {
         let _ = tiles.join();
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         refusal.get_or_insert(LedgerError::Closed);
+    }
+
+    fn distrust(&mut self, problem: Problem) {
+        if self.ledger.writable().is_ok() {
+            tracing::error!(%problem, "the ledger is read-only");
+            self.ledger.state = State::ReadOnly(vec![problem]);
+            let why = self.ledger.writable().err();
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        }
     }
 
     fn write(&mut self, group: Vec<Request>) {
@@ -342,8 +367,11 @@ impl Writer {
     }
 }
 
-/// What is queued, up to about one group.
-fn collect(first: Message, requests: &mut UnboundedReceiver<Message>) -> Vec<Request> {
+/// What is queued, up to about one group or what ends appending.
+fn collect(
+    first: Message,
+    requests: &mut UnboundedReceiver<Message>,
+) -> (Vec<Request>, Option<Problem>) {
     let mut group = Vec::new();
     let (mut entries, mut bytes) = (0, 0);
     let mut next = Some(first);
@@ -354,12 +382,13 @@ fn collect(first: Message, requests: &mut UnboundedReceiver<Message>) -> Vec<Req
                 bytes += request.bytes;
                 group.push(request);
             }
+            Message::Distrust(problem) => return (group, Some(problem)),
             Message::Close => requests.close(),
         }
         let has_room = entries < MAX_GROUP_FRAMES && bytes < MAX_GROUP_BYTES;
         next = has_room.then(|| requests.try_recv().ok()).flatten();
     }
-    group
+    (group, None)
 }
 
 /// Writes tiles as they become full, until the writer ends.

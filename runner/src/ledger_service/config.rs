@@ -19,8 +19,10 @@
 
 use std::path::PathBuf;
 
+use axiom_hive_core::tlog::Policy;
 use axiom_hive_core::wire::MAX_REQUEST_BYTES;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// Upper bound of the clients and auditors that a file lists.
 const MAX_LISTED: usize = 1000;
@@ -36,9 +38,27 @@ pub struct Config {
     /// Client certificates and what they may do.
     #[serde(default)]
     pub clients: Vec<ClientConfig>,
+    /// Who watches the ledger; absent: nobody is asked.
+    pub witnesses: Option<WitnessesConfig>,
     /// Bounds.
     #[serde(default)]
     pub limits: LimitsConfig,
+}
+
+/// `[witnesses]`: C2SP tlog-witness.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessesConfig {
+    /// The text of a policy (C2SP tlog-policy): the witnesses, each with a URL, and how many are enough.
+    #[serde(deserialize_with = "policy")]
+    pub policy: Policy,
+    /// How often they are asked to cosign what is new: 1..=86400; default 10.
+    #[serde(default = "interval_seconds")]
+    pub interval_seconds: u32,
+    /// Where the newest cosigned checkpoint is kept; not in the ledger.
+    pub folder: PathBuf,
+    /// The authority of witnesses with `https://` (PEM).
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[kubernetes]`.
@@ -143,6 +163,15 @@ fn review_cache_seconds() -> u32 {
     30
 }
 
+fn interval_seconds() -> u32 {
+    10
+}
+
+fn policy<'de, D: Deserializer<'de>>(from: D) -> Result<Policy, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(D::Error::custom)
+}
+
 fn api_server() -> String {
     "https://kubernetes.default.svc".to_owned()
 }
@@ -165,6 +194,9 @@ impl Config {
         config.limits.check()?;
         if let Some(kubernetes) = &config.kubernetes {
             kubernetes.check()?;
+        }
+        if let Some(witnesses) = &config.witnesses {
+            witnesses.check()?;
         }
         check(
             config.clients.len() <= MAX_LISTED,
@@ -198,6 +230,43 @@ impl KubernetesConfig {
             at("review_cache_seconds"),
             "1..=300",
         )
+    }
+}
+
+impl WitnessesConfig {
+    /// The newest checkpoint that enough witnesses cosigned: an anchor for the next opening.
+    #[must_use]
+    pub fn cosigned_file(&self) -> PathBuf {
+        self.folder.join(super::witnessing::FILE)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let seconds = self.interval_seconds;
+        check(
+            (1..=86_400).contains(&seconds),
+            "witnesses.interval_seconds",
+            "1..=86400",
+        )?;
+        let witnesses = self.policy.witnesses.iter().enumerate();
+        let asked: Vec<usize> = witnesses
+            .filter(|(_, witness)| witness.url.is_some())
+            .map(|(position, _)| position)
+            .collect();
+        let must = "a policy whose witnesses with a URL are enough for its quorum";
+        let is_enough = self.policy.is_met_by(&asked) && !asked.is_empty();
+        check(is_enough, "witnesses.policy", must)?;
+        for url in self
+            .policy
+            .witnesses
+            .iter()
+            .filter_map(|it| it.url.as_deref())
+        {
+            let is_plain = url.starts_with("http://");
+            let is_known = is_plain || (url.starts_with("https://") && self.ca_file.is_some());
+            let must = "one with URLs of http:// or, with ca_file, https://";
+            check(is_known, "witnesses.policy", must)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axiom_hive_core::record::{Body, Record};
+use axiom_hive_core::tlog::Witnessed;
 use axiom_hive_core::wire::ErrorCode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -27,6 +28,9 @@ pub(super) struct Metrics {
     records: Gauge<u64, AtomicU64>,
     is_writable: Gauge<u64, AtomicU64>,
     body_bytes: Gauge<u64, AtomicU64>,
+    witness_requests: Family<WitnessLabels, Counter>,
+    witnessed_records: Gauge<u64, AtomicU64>,
+    witnessed_seconds: Gauge<u64, AtomicU64>,
     pub(super) connections: Gauge,
     pub(super) certificate_reloads: Family<ReloadLabels, Counter>,
 }
@@ -52,6 +56,14 @@ struct AppendLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     code: Code,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    /// As the policy calls it.
+    witness: String,
+    /// `cosigned`, `unreachable`, `refused`, `malformed`, `behind`.
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +103,9 @@ impl Metrics {
             records: Gauge::default(),
             is_writable: Gauge::default(),
             body_bytes: Gauge::default(),
+            witness_requests: Family::default(),
+            witnessed_records: Gauge::default(),
+            witnessed_seconds: Gauge::default(),
             connections: Gauge::default(),
             certificate_reloads: Family::default(),
         };
@@ -125,6 +140,21 @@ impl Metrics {
             "body_in_flight_bytes",
             "Bodies being received or appended, in units of 1 KiB",
             metrics.body_bytes.clone(),
+        );
+        registry.register(
+            "witness_requests",
+            "Witnesses asked to cosign, by what came of it",
+            metrics.witness_requests.clone(),
+        );
+        registry.register(
+            "witnessed_records",
+            "Records under the newest checkpoint that enough witnesses cosigned; 0 before the first",
+            metrics.witnessed_records.clone(),
+        );
+        registry.register(
+            "witnessed_timestamp_seconds",
+            "The latest time in its cosignatures, since the Unix epoch; 0 before the first",
+            metrics.witnessed_seconds.clone(),
         );
         registry.register(
             "connections",
@@ -168,6 +198,18 @@ impl Metrics {
             existing: Truth(existing),
         };
         self.appends.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn asked_witness(&self, witness: &str, result: &'static str) {
+        let witness = witness.to_owned();
+        let labels = WitnessLabels { witness, result };
+        self.witness_requests.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn witnessed(&self, witnessed: &Witnessed) {
+        let times = witnessed.witnesses.iter().map(|(_, seconds)| *seconds);
+        self.witnessed_records.set(witnessed.checkpoint.size);
+        self.witnessed_seconds.set(times.max().unwrap_or_default());
     }
 
     /// Everything, with what is known of the service now.

@@ -20,6 +20,7 @@ mod read;
 mod refusal;
 mod service;
 mod token_review;
+mod witnessing;
 mod write;
 
 use std::net::SocketAddr;
@@ -31,7 +32,9 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ClientConfig, ClientRole, Config, ConfigError, KubernetesConfig, LimitsConfig};
+pub use config::{
+    ClientConfig, ClientRole, Config, ConfigError, KubernetesConfig, LimitsConfig, WitnessesConfig,
+};
 
 use crate::ledger::{Handle, Ledger};
 use crate::tls::ServerFiles;
@@ -104,12 +107,14 @@ impl Bound {
     pub async fn serve(self) {
         let router = router(Arc::clone(&self.service));
         let canary = tokio::spawn(listen::canary(self.canary));
+        let witnessing = tokio::spawn(witnessing::run(Arc::clone(&self.service)));
         let served = listen::serve(self.listener, router, &self.certificate, &self.service);
         tokio::select! {
             () = served => {}
             () = self.certificate.keep_fresh(&self.service) => {}
         }
         canary.abort();
+        witnessing.abort();
     }
 }
 
@@ -132,6 +137,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/v1/consistency", get(read::consistency))
         .route("/v1/intents/open", get(read::open_intents))
         .route("/checkpoint", get(read::checkpoint))
+        .route("/v1/witnessed", get(read::witnessed))
         .route("/tile/{*path}", get(read::tile))
         .merge(page::routes())
         .route_layer(from_fn_with_state(Arc::clone(&service), service::admit))

@@ -19,6 +19,7 @@ use super::authenticate::Caller;
 use super::authorize::{Role, may_read};
 use super::refusal::Refusal;
 use super::service::Service;
+use super::witnessing::Witnessing;
 
 type Shared = State<Arc<Service>>;
 type QueryOf<T> = Result<Query<T>, QueryRejection>;
@@ -28,6 +29,8 @@ const IMMUTABLE: (HeaderName, &str) =
     (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
 /// The head changes with every append; a reader may be this far behind.
 const BRIEF: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=1");
+/// A signed note.
+const TEXT: (HeaderName, &str) = (header::CONTENT_TYPE, "text/plain; charset=utf-8");
 /// Payloads are for whoever asked.
 const PRIVATE: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
@@ -36,8 +39,20 @@ pub(super) async fn checkpoint(
 ) -> Result<([(HeaderName, &'static str); 2], String), Refusal> {
     let checkpoint = service.ledger.checkpoint().await?;
     let text = checkpoint.ok_or_else(|| Refusal::not_found("the ledger has no record yet"))?;
-    let kind = (header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    Ok(([kind, BRIEF], text))
+    let text = match &service.witnessing {
+        Some(witnessing) => witnessing.cosigned(text),
+        None => text,
+    };
+    Ok(([TEXT, BRIEF], text))
+}
+
+/// The newest checkpoint that enough witnesses cosigned.
+pub(super) async fn witnessed(
+    State(service): Shared,
+) -> Result<([(HeaderName, &'static str); 2], String), Refusal> {
+    let newest = service.witnessing.as_ref().and_then(Witnessing::newest);
+    let none = || Refusal::not_found("no checkpoint is cosigned by enough witnesses yet");
+    Ok(([TEXT, BRIEF], newest.ok_or_else(none)?))
 }
 
 pub(super) async fn tile(

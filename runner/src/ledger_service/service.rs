@@ -19,6 +19,7 @@ use super::config::{Config, LimitsConfig};
 use super::limits::Limiter;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
+use super::witnessing::Witnessing;
 use crate::ledger::Handle;
 use axiom_hive_client::tls::TlsError;
 
@@ -33,6 +34,8 @@ pub(super) struct Service {
     pub(super) metrics: Metrics,
     /// Set when the service is to end.
     pub(super) stop: CancellationToken,
+    /// `None` where no witnesses are set.
+    pub(super) witnessing: Option<Witnessing>,
     authentication: Authentication,
     limiter: Limiter,
     bodies: Arc<Semaphore>,
@@ -59,6 +62,7 @@ impl Service {
             limits: config.limits.clone(),
             metrics: Metrics::new(),
             stop,
+            witnessing: config.witnesses.as_ref().map(Witnessing::new).transpose()?,
             authentication: Authentication::new(config)?,
             limiter: Limiter::default(),
             bodies: Arc::new(Semaphore::new(units as usize)),

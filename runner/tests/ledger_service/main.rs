@@ -18,4 +18,5 @@ mod stop;
 mod supervisor;
 mod support;
 mod tokens;
+mod witness;
 mod write;

@@ -76,7 +76,13 @@ impl Release {
     async fn install(cluster: &'static TestCluster) -> Self {
         let registry = registry();
         let mut images = Vec::new();
-        for name in ["operator", "runner", "ledger", "python-runtime"] {
+        for name in [
+            "operator",
+            "runner",
+            "ledger",
+            "python-runtime",
+            "hostile-runtime",
+        ] {
             let archive = root().join(format!(".cache/images/{name}.tar"));
             assert!(
                 archive.exists(),
@@ -122,7 +128,7 @@ impl Release {
         release
     }
 
-    /// One of the project's images: `operator`, `runner`, `ledger` or `python-runtime`.
+    /// One of the images that `tests/cluster/images.sh` builds.
     #[must_use]
     pub fn image(&self, name: &str) -> &Image {
         let suffix = format!("/{name}");

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod bombs;
+mod modules;
 
 use attempts::{ATTEMPTS, PRELUDE, UNTIL_CONNECTED};
 use axiom_hive_core::record::{Body, ContainmentLevel, Observed};

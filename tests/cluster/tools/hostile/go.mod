@@ -1,0 +1,3 @@
+module axiomhive.io/testcluster/hostile
+
+go 1.26.0
