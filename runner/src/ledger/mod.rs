@@ -41,6 +41,8 @@ mod frame;
 mod group;
 mod head;
 mod hold;
+#[cfg(test)]
+mod index;
 mod keys;
 mod levels;
 mod log;
