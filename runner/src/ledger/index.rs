@@ -1,26 +1,6 @@
 //! The index of a finished segment: where its records lie and which of them answers to a slot, a payload's
 //! address or a task; derived from the log, and written once.
-//!
-//! ```text
-//!  0   8  "AXHIVEX1"
-//!  8   8  index of the segment's first record
-//! 16   8  the segment's salt
-//! 24   8  length of the segment, in bytes
-//! 32   4  number n of its records
-//! 36   4  number k of keys
-//! 40   4  number of tree nodes
-//! 44   4  number of leaves, at most 255
-//! 48   4  length of the list of open tasks, in bytes
-//! 52   4  CRC-32C of everything before it
-//! 56      tree nodes: the roots of the 256-entry subtrees that end in the segment, 32 bytes each
-//!         leaves: the hashes of the entries behind the last full subtree, 32 bytes each
-//!         open tasks: by task the index of its last intent (8), attempt (4), length (2) and bytes of its UID
-//!         filter: 10 bits for each key
-//!         fences: the first key of each block of keys, 8 bytes each
-//!      4  CRC-32C of everything before it
-//!         blocks of places: 511 times offset (4) and length (4) of a frame, 4 zero bytes, CRC-32C
-//!         blocks of keys: 341 times key (8) and number of the record in the segment (4), CRC-32C
-//! ```
+//! `docs/LEDGER-FILES.md` has the table of its bytes.
 //!
 //! A block has 4096 bytes; what it does not need is zero. Its checksum begins with the segment's salt and the
 //! number of the block, so that a block is neither taken for another nor for one of another file.
@@ -67,8 +47,9 @@ pub(super) fn key_of(kind: Kind, text: &[u8]) -> u64 {
         Kind::Task => b't',
     }];
     named.extend_from_slice(text);
-    let [a, b, c, d, e, f, g, h, ..] = Digest::of(&named).0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let mut key = [0; 8];
+    key.copy_from_slice(&Digest::of(&named).0[..8]);
+    u64::from_be_bytes(key)
 }
 
 /// What is to be written.

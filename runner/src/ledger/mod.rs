@@ -41,11 +41,14 @@ mod frame;
 mod group;
 mod head;
 mod hold;
-#[cfg(test)]
 mod index;
+mod indexes;
 mod keys;
+mod known;
 mod levels;
 mod log;
+mod lookup;
+mod nodes;
 mod open;
 mod reader;
 mod repair;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{LedgerError, Problem, Problems, io_error};
+use super::indexes::write_indexes;
 use super::log::read_log;
 use super::open::{LOCK_FILE, take_lock};
 use super::reader::LedgerReader;
@@ -65,6 +66,7 @@ pub fn repair_on(
             repaired.written.push(path);
         }
     }
+    repaired.written.extend(write_indexes(&ledger)?);
     Ok(repaired)
 }
 
