@@ -97,7 +97,7 @@ fn others(ledger: &LedgerReader, index: u64) -> Result<Vec<u64>, LedgerError> {
     let record = ledger.record(index)?;
     let all = record.task().map(|task| ledger.task(&task.uid));
     let mut others = Vec::new();
-    for other in all.unwrap_or_default() {
+    for other in all.transpose()?.unwrap_or_default() {
         if other != index && !ledger.payloads(other)?.is_empty() {
             others.push(other);
         }

@@ -8,7 +8,8 @@
 use axiom_hive_core::tlog::{Checkpoint, root_at};
 
 use super::error::Problem;
-use super::log::Log;
+use super::nodes::Nodes;
+use super::reader::LedgerReader;
 
 /// What one of them remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +31,12 @@ pub enum Known {
 }
 
 /// What is wrong with the log, seen from an anchor.
-pub(super) fn contradiction(log: &Log, anchor: &Anchor) -> Option<Problem> {
+pub(super) fn contradiction(ledger: &LedgerReader, anchor: &Anchor) -> Option<Problem> {
     let from = &anchor.from;
+    let key = ledger.verifying_key();
     let (released, root) = match &anchor.known {
         Known::Size(size) => (*size, None),
-        Known::Checkpoint(note) => match Checkpoint::open(note, &log.key) {
+        Known::Checkpoint(note) => match Checkpoint::open(note, key) {
             Ok(checkpoint) => (checkpoint.size, Some(checkpoint.root)),
             Err(error) => {
                 let what = format!("not a checkpoint of this ledger: {error}");
@@ -42,19 +44,20 @@ pub(super) fn contradiction(log: &Log, anchor: &Anchor) -> Option<Problem> {
             }
         },
     };
-    let size = log.size();
+    let size = ledger.size();
     if released > size {
         let missing = released - size;
         let what = format!(
             "{released} records were released, as {from} knows, the log has {size}: \
              {missing} are missing"
         );
+        let log = ledger.log();
         let last = log.segments.last();
         let (path, end) = last.map_or(("log", 0), |last| (&*last.path, last.length));
         return Some(Problem::of_file(path, what).at(end, size));
     }
     let root = root?;
-    if root_at(released, &log.tree) == Ok(root) {
+    if matches!(root_at(released, &Nodes(ledger)), Ok(found) if found == root) {
         return None;
     }
     let what = format!("the first {released} records are not those that {from} knows");

@@ -110,8 +110,7 @@ impl Ledger {
     }
 
     /// The record that fills `slot`, by index.
-    #[must_use]
-    pub fn find(&self, slot: &Slot) -> Option<u64> {
+    pub fn find(&self, slot: &Slot) -> Result<Option<u64>, LedgerError> {
         self.view.find(slot)
     }
 
@@ -131,8 +130,7 @@ impl Ledger {
     }
 
     /// Tasks with an intent and without a terminal record.
-    #[must_use]
-    pub fn open_intents(&self) -> Vec<OpenIntent> {
+    pub fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
         self.view.open_intents()
     }
 
@@ -238,10 +236,10 @@ impl Ledger {
         {
             self.check_ended(group, task, *ended_index)?;
         }
-        let filled = entry.slot.as_ref().and_then(|slot| {
-            let in_log = self.view.log().find(slot);
-            in_log.or_else(|| group.find(slot))
-        });
+        let filled = match &entry.slot {
+            Some(slot) => self.view.find_slot(slot)?.or_else(|| group.find(slot)),
+            None => None,
+        };
         if let Some(index) = filled {
             return Ok(Fate::Existing(index));
         }
@@ -255,7 +253,7 @@ impl Ledger {
             uid: task.uid.clone(),
         };
         let slot = slot.to_string();
-        let filled = self.view.log().find(&slot).or_else(|| group.find(&slot));
+        let filled = self.view.find_slot(&slot)?.or_else(|| group.find(&slot));
         let is_end = filled == Some(end)
             && match group.frame(end) {
                 Some(frame) => frame.record.task() == Some(task),
@@ -278,7 +276,7 @@ impl Ledger {
         if let Some(known) = self.constitutions.get(&slot) {
             return Ok(Some(*known));
         }
-        let in_log = self.view.log().find(&slot);
+        let in_log = self.view.find_slot(&slot)?;
         let Some(index) = in_log.or_else(|| group.find(&slot)) else {
             return Ok(None);
         };
@@ -344,7 +342,7 @@ impl Ledger {
             salt: header.salt,
             length,
         };
-        self.view.log_mut().segments.push(segment.clone());
+        self.view.log_mut().begin(segment.clone());
         Ok((number + 1, segment))
     }
 

@@ -100,6 +100,7 @@ fn erasure(erased_index: u64, commitments: Vec<Commitment>, at_unix_ms: u64) -> 
 
 /// Erases what erasures in the log list and is still there.
 pub(super) fn carry_out(view: &LedgerReader) -> Result<(), LedgerError> {
+    forget_gone(view)?;
     let unerased = view.log().unerased().clone();
     let mut indices = unerased.keys().copied().peekable();
     while let Some(first) = indices.peek() {
@@ -125,5 +126,17 @@ pub(super) fn carry_out(view: &LedgerReader) -> Result<(), LedgerError> {
         }
     }
     view.log_mut().set_erased();
+    Ok(())
+}
+
+/// Of what erasures list in segments that are known by their index, some may be gone long since, or never have
+/// been there: the frames tell.
+pub(super) fn forget_gone(view: &LedgerReader) -> Result<(), LedgerError> {
+    let unerased = view.log().unerased().clone();
+    for (index, mut listed) in unerased {
+        let kept = view.kept(index)?;
+        listed.retain(|commitment| !kept.contains(commitment));
+        view.log_mut().set_gone(index, &listed);
+    }
     Ok(())
 }

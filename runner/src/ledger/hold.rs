@@ -68,7 +68,7 @@ impl Ledger {
     /// From now on, and durably, nothing of this task is erased. What it gives is whether that is new.
     /// The task must have a record; at most 10000 may be on hold.
     pub fn hold(&mut self, uid: &str) -> Result<bool, LedgerError> {
-        if self.view.task(uid).is_empty() {
+        if self.view.task(uid)?.is_empty() {
             return Err(LedgerError::Hold(
                 "name a task that the ledger has a record of",
             ));

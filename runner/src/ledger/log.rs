@@ -1,6 +1,6 @@
-//! Reads the whole log once: where each record lies, the tree, the slots, and where the log ends.
+//! Reads the log: where each record lies, the tree, the slots, and where the log ends.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axiom_hive_core::record::{Body, Commitment, Record, TaskRef};
@@ -9,6 +9,8 @@ use axiom_hive_core::tlog::{Hash, VerifyingKey, leaf_hash};
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, SIGNATURE_BYTES, SegmentHeader, decode_frame};
 use super::head::{Head, SignedHead};
+use super::index::{Kind, key_of};
+use super::known::{Known, Part};
 use super::section::decode_payloads;
 use super::storage::Storage;
 use super::tree::Tree;
@@ -35,16 +37,6 @@ pub(super) struct Place {
     pub offset: u64,
 }
 
-/// What is known of one task.
-#[derive(Debug, Clone, Default)]
-struct Task {
-    /// Of every kind, ascending.
-    records: Vec<u64>,
-    /// Index and attempt of its intents.
-    intents: Vec<(u64, TaskRef)>,
-    is_ended: bool,
-}
-
 /// A task that was started and has no terminal record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenIntent {
@@ -54,21 +46,20 @@ pub struct OpenIntent {
     pub index: u64,
 }
 
-/// The log in memory: everything but records and payloads themselves.
+/// The log in memory: everything but records and payloads themselves, and what an index has.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     pub key: VerifyingKey,
     pub segments: Vec<Segment>,
-    pub places: Vec<Place>,
+    /// One for each segment.
+    pub parts: Vec<Part>,
     pub tree: Tree,
     /// What the last frame signs; `None` for an empty log.
     pub head: Option<Arc<SignedHead>>,
-    slots: HashMap<String, u64>,
-    payloads: HashMap<Commitment, u64>,
-    tasks: BTreeMap<String, Task>,
+    size: u64,
     /// Payloads whose bytes are gone, by record, until the erasure that lists them is read.
     zeroed: HashSet<(u64, Commitment)>,
-    /// Payloads that an erasure lists and whose bytes are still there, by record.
+    /// Payloads that an erasure lists and whose bytes may still be there, by record.
     unerased: BTreeMap<u64, Vec<Commitment>>,
 }
 
@@ -91,41 +82,40 @@ pub(super) struct ReadLog {
 impl Log {
     /// An empty log.
     pub(super) fn new(key: VerifyingKey) -> Self {
+        Self::after(key, Tree::default(), 0)
+    }
+
+    /// A log of which `size` records went before.
+    pub(super) fn after(key: VerifyingKey, tree: Tree, size: u64) -> Self {
         Self {
             key,
             segments: Vec::new(),
-            places: Vec::new(),
-            tree: Tree::default(),
+            parts: Vec::new(),
+            tree,
             head: None,
-            slots: HashMap::new(),
-            payloads: HashMap::new(),
-            tasks: BTreeMap::new(),
+            size,
             zeroed: HashSet::new(),
             unerased: BTreeMap::new(),
         }
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.places.len() as u64
+        self.size
+    }
+
+    /// Begins a segment whose records are to be read or appended.
+    pub(super) fn begin(&mut self, segment: Segment) {
+        self.segments.push(segment);
+        self.parts.push(Part::Read(Arc::new(Known::new(self.size))));
     }
 
     /// Takes in the next record, whose frame lies at `place`. The tree grows apart from it.
     pub(super) fn push(&mut self, place: Place, record: &Record, commitments: &[Commitment]) {
-        let index = self.size();
-        self.places.push(place);
-        if let Some(slot) = record.slot() {
-            self.slots.entry(slot.to_string()).or_insert(index);
-        }
-        for commitment in commitments {
-            self.payloads.entry(*commitment).or_insert(index);
-        }
-        if let Some(task) = record.task() {
-            let known = self.tasks.entry(task.uid.clone()).or_default();
-            known.records.push(index);
-            if matches!(record.body, Body::Intent { .. }) {
-                known.intents.push((index, task.clone()));
-            }
-            known.is_ended |= record.is_terminal();
+        let index = self.size;
+        self.size += 1;
+        if let Some(Part::Read(known)) = self.parts.last_mut() {
+            // Nobody shares the last one, so nothing is copied.
+            Arc::make_mut(known).push(place, record, commitments);
         }
         if let Body::Erasure {
             erased_index,
@@ -135,8 +125,7 @@ impl Log {
         {
             for commitment in commitments {
                 let is_gone = self.zeroed.remove(&(*erased_index, *commitment));
-                let is_known = *erased_index < index && self.payloads.contains_key(commitment);
-                if is_known && !is_gone {
+                if *erased_index < index && !is_gone && self.may_hold(*erased_index, commitment) {
                     let unerased = self.unerased.entry(*erased_index).or_default();
                     unerased.push(*commitment);
                 }
@@ -144,9 +133,56 @@ impl Log {
         }
     }
 
-    /// What erasures list and is still there, by record.
+    /// Whether the frame of a record may hold a payload; an index knows only of nearly every one that it does
+    /// not.
+    fn may_hold(&self, index: u64, commitment: &Commitment) -> bool {
+        match self.parts.get(self.part_of(index)) {
+            Some(Part::Read(known)) => known.payloads.contains_key(commitment),
+            Some(Part::Indexed(summary)) => {
+                let key = key_of(Kind::Payload, &commitment.0);
+                summary.key_blocks(key).next().is_some()
+            }
+            None => false,
+        }
+    }
+
+    /// The number of the segment that holds a record of the log.
+    pub(super) fn part_of(&self, index: u64) -> usize {
+        let after = self.parts.partition_point(|part| part.first() <= index);
+        after.saturating_sub(1)
+    }
+
+    /// The first finished segment that has no index, by number.
+    pub(super) fn unindexed(&self) -> Option<(usize, &Arc<Known>)> {
+        let (_, finished) = self.parts.split_last()?;
+        finished
+            .iter()
+            .enumerate()
+            .find_map(|(number, part)| match part {
+                Part::Read(known) => Some((number, known)),
+                Part::Indexed(_) => None,
+            })
+    }
+
+    /// The first record that is not in an index.
+    pub(super) fn indexed(&self) -> u64 {
+        let first = self.parts.iter().find(|part| matches!(part, Part::Read(_)));
+        first.map_or(self.size, Part::first)
+    }
+
+    /// What erasures list and may still be there, by record.
     pub(super) fn unerased(&self) -> &BTreeMap<u64, Vec<Commitment>> {
         &self.unerased
+    }
+
+    /// Of a record these payloads are gone.
+    pub(super) fn set_gone(&mut self, index: u64, gone: &[Commitment]) {
+        if let Some(listed) = self.unerased.get_mut(&index) {
+            listed.retain(|commitment| !gone.contains(commitment));
+            if listed.is_empty() {
+                self.unerased.remove(&index);
+            }
+        }
     }
 
     /// Every erasure so far is carried out.
@@ -154,40 +190,21 @@ impl Log {
         self.unerased.clear();
     }
 
-    /// The records of every task that has ended, each task's last one last.
+    /// The records of every task that has ended, each task's last one last; of a log that was read whole.
     pub(super) fn ended_tasks(&self) -> Vec<(String, Vec<u64>)> {
-        let ended = self.tasks.iter().filter(|(_, task)| task.is_ended);
+        let mut tasks: BTreeMap<&String, (bool, Vec<u64>)> = BTreeMap::new();
+        for part in &self.parts {
+            let Part::Read(known) = part else { continue };
+            for (uid, task) in &known.tasks {
+                let (is_ended, records) = tasks.entry(uid).or_default();
+                *is_ended |= task.is_ended;
+                records.extend(&task.records);
+            }
+        }
+        let ended = tasks.into_iter().filter(|(_, (is_ended, _))| *is_ended);
         ended
-            .map(|(uid, task)| (uid.clone(), task.records.clone()))
+            .map(|(uid, (_, records))| (uid.clone(), records))
             .collect()
-    }
-
-    pub(super) fn find(&self, slot: &str) -> Option<u64> {
-        self.slots.get(slot).copied()
-    }
-
-    /// The record whose frame holds the payload.
-    pub(super) fn holder(&self, commitment: &Commitment) -> Option<u64> {
-        self.payloads.get(commitment).copied()
-    }
-
-    /// The indices of a task's records.
-    pub(super) fn task(&self, uid: &str) -> Vec<u64> {
-        let known = self.tasks.get(uid);
-        known.map_or_else(Vec::new, |task| task.records.clone())
-    }
-
-    pub(super) fn open_intents(&self) -> Vec<OpenIntent> {
-        let unfinished = self.tasks.values().filter(|task| !task.is_ended);
-        let mut open: Vec<OpenIntent> = unfinished
-            .filter_map(|task| task.intents.last())
-            .map(|(index, task)| OpenIntent {
-                task: task.clone(),
-                index: *index,
-            })
-            .collect();
-        open.sort_by_key(|intent| intent.index);
-        open
     }
 }
 
@@ -208,9 +225,18 @@ pub(super) fn segment_path(first_index: u64) -> String {
 /// The log ends with its last signed frame: intact frames after it belong to a group that was never
 /// finished, and so never acknowledged.
 pub(super) fn read_log(storage: &dyn Storage) -> Result<Option<ReadLog>, LedgerError> {
-    let paths = segment_paths(storage)?;
-    let mut log: Option<Log> = None;
-    let (mut damage, mut signature) = (None, None);
+    read_after(storage, None, &segment_paths(storage)?)
+}
+
+/// The same from the segments `paths` on; `before` is the log before them, and the signature in its last
+/// frame.
+pub(super) fn read_after(
+    storage: &dyn Storage,
+    before: Option<(Log, [u8; SIGNATURE_BYTES])>,
+    paths: &[String],
+) -> Result<Option<ReadLog>, LedgerError> {
+    let (mut log, mut signature) = before.unzip();
+    let mut damage = None;
     for (at, path) in paths.iter().enumerate() {
         let read = storage
             .read(path)
@@ -264,12 +290,12 @@ pub(super) fn read_header(
 }
 
 /// Checks a segment's header against what came before, and adds it.
-fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
+pub(super) fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Problem> {
     let size = log.as_ref().map_or(0, Log::size);
     let key = log.as_ref().map(|log| &log.key);
     let (salt, key, length) = read_header(path, bytes, key, size)?;
     let mut log = log.unwrap_or_else(|| Log::new(key));
-    log.segments.push(Segment {
+    log.begin(Segment {
         path: Arc::from(path),
         salt,
         length,
@@ -278,7 +304,7 @@ fn open_segment(log: Option<Log>, path: &str, bytes: &[u8]) -> Result<Log, Probl
 }
 
 /// Takes in every whole group of the last segment; `signature` becomes that of the last.
-fn read_frames(
+pub(super) fn read_frames(
     log: &mut Log,
     bytes: &[u8],
     signature: &mut Option<[u8; SIGNATURE_BYTES]>,

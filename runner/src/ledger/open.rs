@@ -10,7 +10,8 @@
 //! | one broken slot of a pair (a torn write) | written anew, reported |
 //! | both slots of a pair broken or missing | read-only |
 //! | no key for this log in the key store | read-only |
-//! | a full tile or bundle is missing | written again |
+//! | a full tile or bundle beyond the indexes is missing | written again |
+//! | the index of a finished segment is missing, damaged or another's | read from the log, written again, reported |
 //! | the ledger is sealed, its checkpoint is not that of the whole ledger | partial tiles and checkpoint are written |
 //! | an erasure is recorded, its payloads are still there | they are erased |
 
@@ -28,8 +29,10 @@ use super::erase;
 use super::error::{LedgerError, Problem, io_error};
 use super::frame::SegmentHeader;
 use super::head::{Slots, wrong_with};
+use super::indexes::{open_log, write_indexes};
 use super::keys::KeyStore;
-use super::log::{Damage, Log, ReadLog, SEGMENT_BYTES, read_log, segment_path, segment_paths};
+use super::log::{Damage, ReadLog, SEGMENT_BYTES, segment_path, segment_paths};
+use super::nodes::Nodes;
 use super::reader::LedgerReader;
 use super::seal;
 use super::storage::{Disk, Lock, Storage};
@@ -83,19 +86,20 @@ impl Ledger {
             }
             create(&*storage, keys, name)?;
         }
-        let Some(read) = read_log(&*storage)? else {
+        let (read, ignored) = open_log(&*storage)?;
+        let Some(read) = read else {
             return Err(LedgerError::NotALedger {
                 path: name.to_owned(),
                 why: "its log disappeared".to_owned(),
             });
         };
         let mut opening = Opening::check(storage, keys, lock, read)?;
-        let log = &opening.log;
+        let view = &opening.view;
         let contradictions = anchors
             .iter()
-            .filter_map(|anchor| contradiction(log, anchor));
+            .filter_map(|anchor| contradiction(view, anchor));
         opening.reasons.extend(contradictions.collect::<Vec<_>>());
-        opening.finish()
+        opening.finish(ignored)
     }
 }
 
@@ -173,10 +177,9 @@ pub(super) fn new_segment(
 
 /// A ledger that is being checked.
 struct Opening {
-    storage: Arc<dyn Storage>,
     keys: KeyStore,
     locks: Vec<Lock>,
-    log: Log,
+    view: LedgerReader,
     damage: Option<Damage>,
     heads: Slots,
     pin: Slots,
@@ -211,10 +214,9 @@ impl Opening {
             None => Slots::absent(),
         };
         let mut opening = Self {
-            storage,
             keys: keys.clone(),
             locks,
-            log,
+            view: LedgerReader::new(storage, log),
             damage,
             heads,
             pin,
@@ -230,7 +232,7 @@ impl Opening {
     /// Heads and pin must be readable, signed, and heads of this very log.
     fn check_slots(&mut self) {
         let is_known = self.key.is_some();
-        let log = &self.log;
+        let view = &self.view;
         let pairs = [(&self.heads, ""), (&self.pin, "keys/")];
         // Without a key there is no pin either; that is one reason, not three.
         for (slots, prefix) in pairs.into_iter().take(if is_known { 2 } else { 1 }) {
@@ -239,7 +241,7 @@ impl Opening {
                 problems.clear();
             }
             for (file, head) in slots.intact() {
-                let what = wrong_with(&head, &log.key, log.size(), &log.tree);
+                let what = wrong_with(&head, view.verifying_key(), view.size(), &Nodes(view));
                 problems.extend(what.map(|what| Problem::of_file(file, what)));
             }
             for mut problem in problems {
@@ -254,7 +256,7 @@ impl Opening {
         let released = [&self.heads, &self.pin].map(Slots::newest);
         let released = released.into_iter().flatten().map(|head| head.size).max();
         if let Some(damage) = &self.damage
-            && (damage.is_followed || released.unwrap_or(0) > self.log.size())
+            && (damage.is_followed || released.unwrap_or(0) > self.view.size())
         {
             self.reasons.push(damage.problem.clone());
         }
@@ -262,20 +264,27 @@ impl Opening {
 
     /// The last frame's signature covers the whole log.
     fn check_last_frame(&mut self) {
-        let log = &self.log;
-        let Some((signed, place)) = log.head.as_ref().zip(log.places.last()) else {
+        let signed = self.view.log().head.clone();
+        let Some(signed) =
+            signed.filter(|signed| !signed.head.is_signed_by(self.view.verifying_key()))
+        else {
             return;
         };
-        if !signed.head.is_signed_by(&log.key) {
-            let path = &log.segments[place.segment as usize].path;
-            let what = "the log was changed: this frame's signature is not over these records";
-            let problem = Problem::of_file(&**path, what).at(place.offset, log.size() - 1);
-            self.reasons.push(problem);
-        }
+        let last = signed.head.size - 1;
+        let what = "the log was changed: this frame's signature is not over these records";
+        let problem = match self.view.place(last) {
+            Ok(place) => {
+                let path = Arc::clone(&self.view.log().segments[place.segment as usize].path);
+                Problem::of_file(&*path, what).at(place.offset, last)
+            }
+            Err(_) => Problem::of_file("log", what),
+        };
+        self.reasons.push(problem);
     }
 
-    fn finish(mut self) -> Result<Ledger, LedgerError> {
-        let mut repaired = Vec::new();
+    /// `ignored` are indexes that are not used.
+    fn finish(mut self, ignored: Vec<Problem>) -> Result<Ledger, LedgerError> {
+        let mut repaired = ignored;
         let is_sound = self.reasons.is_empty();
         if is_sound {
             self.cut_tail(&mut repaired)?;
@@ -283,13 +292,18 @@ impl Opening {
             reach(CrashPoint::OpenChecked);
             self.write_heads(&mut repaired)?;
         }
-        let view = LedgerReader::new(self.storage, self.log);
+        let view = self.view;
         if is_sound {
-            tiles::write_missing(&view)?;
+            let indexed = view.log().indexed();
+            tiles::write_missing(&view, indexed)?;
             seal::publish(&view)?;
             // The next opening tries again; a disk too full for it must not keep records out.
             if let Err(error) = erase::carry_out(&view) {
                 tracing::error!(%error, "an erasure is recorded, but cannot be carried out");
+            }
+            // Without one the next opening reads the segment again.
+            if let Err(error) = write_indexes(&view) {
+                tracing::warn!(%error, "the index of a segment could not be written");
             }
         }
         let state = match (self.key, is_sound) {
@@ -315,7 +329,7 @@ impl Opening {
             return Ok(());
         };
         let path = &damage.problem.file;
-        let cut = self.storage.truncate(path, damage.end);
+        let cut = self.view.storage.truncate(path, damage.end);
         cut.map_err(io_error(format!("cut {path}")))?;
         repaired.push(damage.problem);
         reach(CrashPoint::OpenCut);
@@ -326,21 +340,24 @@ impl Opening {
     /// its sync failed and the kernel then called the lost pages clean. They are written again.
     fn keep_frames_beyond_head(&mut self) -> Result<(), LedgerError> {
         let released = self.heads.newest().map_or(0, |head| head.size);
-        let first = usize::try_from(released).unwrap_or(usize::MAX);
-        let mut touched: Vec<&str> = Vec::new();
-        for place in self.log.places.iter().skip(first) {
-            let path = &self.log.segments[place.segment as usize].path;
-            self.storage
-                .read_at(path, place.offset, place.length as usize)
-                .and_then(|bytes| self.storage.write_at(path, place.offset, &bytes))
+        let storage = &self.view.storage;
+        // What an index covers was synced before the index was written.
+        let first = released.max(self.view.log().indexed());
+        let mut touched: Vec<Arc<str>> = Vec::new();
+        for index in first..self.view.size() {
+            let place = self.view.place(index)?;
+            let path = Arc::clone(&self.view.log().segments[place.segment as usize].path);
+            storage
+                .read_at(&path, place.offset, place.length as usize)
+                .and_then(|bytes| storage.write_at(&path, place.offset, &bytes))
                 .map_err(io_error(format!("rewrite {path}")))?;
-            if touched.last() != Some(&&**path) {
+            if touched.last() != Some(&path) {
                 touched.push(path);
             }
         }
         for path in touched {
-            self.storage
-                .sync(path)
+            storage
+                .sync(&path)
                 .map_err(io_error(format!("sync {path}")))?;
         }
         Ok(())
@@ -348,9 +365,9 @@ impl Opening {
 
     /// Brings heads and pin up to the log; a broken slot of either is written anew.
     fn write_heads(&mut self, repaired: &mut Vec<Problem>) -> Result<(), LedgerError> {
-        let head = self.log.head.as_ref().map(|signed| signed.head);
+        let head = self.view.log().head.as_ref().map(|signed| signed.head);
         let pairs = [
-            (&mut self.heads, &*self.storage, ""),
+            (&mut self.heads, &*self.view.storage, ""),
             (&mut self.pin, &*self.keys.storage, "keys/"),
         ];
         for (slots, storage, prefix) in pairs {

@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axiom_hive_core::record::{Commitment, Payload, Receipt, Record, Slot};
-use axiom_hive_core::tlog::{Hash, Tile, VerifyingKey, consistency_proof, inclusion_proof};
+use axiom_hive_core::tlog::{
+    Hash, MakeProofError, Tile, VerifyingKey, consistency_proof, inclusion_proof,
+};
 
 use super::engine::{Appended, Settled};
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::frame::{Frame, decode_frame};
 use super::head::SignedHead;
+use super::known::Part;
 use super::log::{Log, OpenIntent, Place, read_log};
+use super::nodes::{Nodes, Tiles};
 use super::section::decode_payloads;
 use super::storage::{Disk, Storage};
 use super::tiles;
@@ -25,6 +29,7 @@ pub struct LedgerReader {
     pub(super) storage: Arc<dyn Storage>,
     key: Arc<VerifyingKey>,
     log: Arc<RwLock<Log>>,
+    pub(super) tiles: Arc<Tiles>,
 }
 
 impl std::fmt::Debug for LedgerReader {
@@ -67,6 +72,7 @@ impl LedgerReader {
             storage,
             key: Arc::new(log.key.clone()),
             log: Arc::new(RwLock::new(log)),
+            tiles: Arc::default(),
         }
     }
 
@@ -93,28 +99,24 @@ impl LedgerReader {
         &self.key
     }
 
-    /// The index of the record that fills `slot`.
-    #[must_use]
-    pub fn find(&self, slot: &Slot) -> Option<u64> {
-        self.log().find(&slot.to_string())
+    /// The index of the record that fills `slot`. An error is one of the disk, or damage.
+    pub fn find(&self, slot: &Slot) -> Result<Option<u64>, LedgerError> {
+        self.find_slot(&slot.to_string())
     }
 
     /// Tasks with an intent and without a terminal record, in the order of their last intents.
-    #[must_use]
-    pub fn open_intents(&self) -> Vec<OpenIntent> {
-        self.log().open_intents()
+    pub fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
+        self.find_open()
     }
 
     /// The indices of a task's records, ascending.
-    #[must_use]
-    pub fn task(&self, uid: &str) -> Vec<u64> {
-        self.log().task(uid)
+    pub fn task(&self, uid: &str) -> Result<Vec<u64>, LedgerError> {
+        self.find_task(uid)
     }
 
     /// The record whose append brought the payload with this address, erased or not.
-    #[must_use]
-    pub fn holder(&self, commitment: &Commitment) -> Option<u64> {
-        self.log().holder(commitment)
+    pub fn holder(&self, commitment: &Commitment) -> Result<Option<u64>, LedgerError> {
+        self.find_payload(commitment)
     }
 
     /// The canonical bytes of a record.
@@ -129,7 +131,7 @@ impl LedgerReader {
 
     /// The payload with this address; `None` when it was never kept, or is erased.
     pub fn payload(&self, commitment: &Commitment) -> Result<Option<Payload>, LedgerError> {
-        let Some(index) = self.holder(commitment) else {
+        let Some(index) = self.holder(commitment)? else {
             return Ok(None);
         };
         let kept = self.payloads(index)?;
@@ -183,8 +185,11 @@ impl LedgerReader {
         entry: Vec<u8>,
     ) -> Result<Receipt, LedgerError> {
         let size = signed.head.size;
-        let hashes = inclusion_proof(index, size, &self.log().tree)
-            .map_err(|_| LedgerError::NoRecord { index, size })?;
+        let hashes = inclusion_proof(index, size, &Nodes(self));
+        let hashes = hashes.map_err(|error| match error {
+            MakeProofError::OutOfRange => LedgerError::NoRecord { index, size },
+            MakeProofError::Node(error) => error,
+        })?;
         Ok(Receipt::new(
             entry,
             index,
@@ -223,21 +228,31 @@ impl LedgerReader {
 
     /// The proof that the tree of `old` entries is a prefix of that of `new`; `None` unless
     /// `1 ≤ old ≤ new ≤ size`.
-    #[must_use]
-    pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
-        // Within the tree no node is missing, so the only error is a range that has no proof.
-        consistency_proof(old, new, &self.log().tree).ok()
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Option<Vec<Hash>>, LedgerError> {
+        if new > self.size() {
+            return Ok(None);
+        }
+        match consistency_proof(old, new, &Nodes(self)) {
+            Ok(proof) => Ok(Some(proof)),
+            Err(MakeProofError::OutOfRange) => Ok(None),
+            Err(MakeProofError::Node(error)) => Err(error),
+        }
     }
 
     pub(super) fn place(&self, index: u64) -> Result<Place, LedgerError> {
         let log = self.log();
-        let place = usize::try_from(index)
-            .ok()
-            .and_then(|at| log.places.get(at));
-        place.copied().ok_or(LedgerError::NoRecord {
-            index,
-            size: log.size(),
-        })
+        let size = log.size();
+        let number = log.part_of(index);
+        let place = match log.parts.get(number).filter(|_| index < size) {
+            None => None,
+            Some(Part::Read(known)) => known.places.get((index - known.first) as usize).copied(),
+            Some(Part::Indexed(summary)) => {
+                let summary = Arc::clone(summary);
+                drop(log);
+                return self.indexed_place(number, &summary, index);
+            }
+        };
+        place.ok_or(LedgerError::NoRecord { index, size })
     }
 
     pub(super) fn damaged(&self, place: Place, index: u64, what: &str) -> LedgerError {
@@ -247,7 +262,7 @@ impl LedgerReader {
     }
 
     /// Reads one frame from the disk, checks it and hands it to `take`.
-    fn with_frame<T>(
+    pub(super) fn with_frame<T>(
         &self,
         index: u64,
         take: impl FnOnce(&Frame<'_>) -> Result<T, LedgerError>,

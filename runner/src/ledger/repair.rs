@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{LedgerError, Problem, Problems, io_error};
+use super::indexes::write_indexes;
 use super::log::read_log;
 use super::open::{LOCK_FILE, take_lock};
 use super::reader::LedgerReader;
@@ -56,7 +57,7 @@ pub fn repair_on(
         written: Vec::new(),
         files: 0,
     };
-    for tile in seal::tiles_to_keep(&ledger) {
+    for tile in seal::tiles_to_keep(&ledger)? {
         repaired.files += 1;
         let path = tile.to_string();
         let found = ledger.storage.read(&path);
@@ -66,6 +67,7 @@ pub fn repair_on(
             repaired.written.push(path);
         }
     }
+    repaired.written.extend(write_indexes(&ledger)?);
     if seal::is_checkpoint_due(&ledger)? {
         seal::write_checkpoint(&ledger)?;
         repaired.written.push(CHECKPOINT_FILE.to_owned());

@@ -1,6 +1,7 @@
 //! Which payloads are past their time, by the constitution that each task was under.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axiom_hive_core::constitution::Outline;
 use axiom_hive_core::record::{Body, ConstitutionRef, Record};
@@ -34,7 +35,8 @@ impl LedgerReader {
         let holds = Holds::read(&*self.storage)?;
         let mut days = HashMap::new();
         let mut retention = Retention::default();
-        let ended = self.log().ended_tasks();
+        // An index knows a task only by name: all of them are found by reading the log.
+        let ended = Self::on(Arc::clone(&self.storage))?.log().ended_tasks();
         for (uid, records) in ended {
             let Some(ends) = self.keeps_until(&records, &mut days)? else {
                 continue;
@@ -90,7 +92,7 @@ impl LedgerReader {
         slot: &str,
         used: &ConstitutionRef,
     ) -> Result<Option<u32>, LedgerError> {
-        let index = self.log().find(slot);
+        let index = self.find_slot(slot)?;
         let Some(Record {
             body: Body::Constitution { constitution, text },
             ..

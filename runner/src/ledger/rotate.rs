@@ -15,6 +15,7 @@ use super::engine::Ledger;
 use super::error::{LedgerError, Problem, Problems, io_error};
 use super::keys::KeyStore;
 use super::log::segment_paths;
+use super::nodes::Nodes;
 use super::reader::LedgerReader;
 use super::storage::{Disk, Storage};
 use super::verify::{Trust, verify};
@@ -54,7 +55,7 @@ pub fn rotate_to(
     name: &Path,
 ) -> Result<Rotated, LedgerError> {
     old.writable()?;
-    let successor = match old.find(&Slot::Sealed) {
+    let successor = match old.find(&Slot::Sealed)? {
         Some(index) => successor_of(&old.record(index)?),
         None => Some(seal(&mut old, &*new, keys, at_unix_ms, name)?),
     };
@@ -72,7 +73,7 @@ pub fn rotate_to(
         None => keys.clone(),
     };
     let mut ledger = Ledger::open_on(new, &keys, &name.display().to_string())?;
-    if ledger.find(&Slot::Succession).is_none() {
+    if ledger.find(&Slot::Succession)?.is_none() {
         let record = Record::new(Body::Succession {
             at_unix_ms,
             predecessor: head_of(old.view()),
@@ -105,7 +106,7 @@ fn seal(
         return Err(LedgerError::NotSuccessor(why));
     }
     // Before a key is made for nothing.
-    let open = old.open_intents();
+    let open = old.open_intents()?;
     if !open.is_empty() {
         return Err(LedgerError::OpenTasks(open));
     }
@@ -141,11 +142,11 @@ fn head_of(ledger: &LedgerReader) -> LedgerHead {
 /// Whether `new` goes on where `old` was sealed; the head that it names.
 fn check_succession(old: &LedgerReader, new: &LedgerReader) -> Result<LedgerHead, LedgerError> {
     let named = predecessor_of(new)?;
-    let root = root_at(named.size, &old.log().tree).ok();
+    let root = root_at(named.size, &Nodes(old)).ok();
     if named.key != *old.verifying_key() || named.size > old.size() || root != Some(named.root) {
         return Err(LedgerError::NotSuccessor("it names another one"));
     }
-    let sealed = old.find(&Slot::Sealed).filter(|index| *index < named.size);
+    let sealed = old.find(&Slot::Sealed)?.filter(|index| *index < named.size);
     let sealed = sealed.ok_or(LedgerError::NotSuccessor("that one was not sealed"))?;
     match successor_of(&old.record(sealed)?) {
         Some(key) if key != *new.verifying_key() => Err(LedgerError::NotSuccessor(

@@ -42,14 +42,14 @@ impl Ledger {
             return Ok(());
         }
         let slot = Slot::Sealed.to_string();
-        let sealed = self.view.log().find(&slot);
+        let sealed = self.view.find_slot(&slot)?;
         if let Some(index) = sealed.or_else(|| group.find(&slot)) {
             return Err(LedgerError::Sealed(index));
         }
         match record.body {
             Body::Sealed { .. } if !group.frames.is_empty() => Err(LedgerError::SealInGroup),
             Body::Sealed { .. } => {
-                let open = self.open_intents();
+                let open = self.open_intents()?;
                 if open.is_empty() {
                     Ok(())
                 } else {
@@ -65,9 +65,11 @@ impl Ledger {
 }
 
 /// The files below `tile` that the ledger should have: full ones, of a sealed ledger all.
-pub(super) fn tiles_to_keep(ledger: &LedgerReader) -> impl Iterator<Item = Tile> + use<> {
-    let is_sealed = ledger.find(&Slot::Sealed).is_some();
-    tiles_of(ledger.size()).filter(move |tile| is_sealed || tile.is_full())
+pub(super) fn tiles_to_keep(
+    ledger: &LedgerReader,
+) -> Result<impl Iterator<Item = Tile> + use<>, LedgerError> {
+    let is_sealed = ledger.find(&Slot::Sealed)?.is_some();
+    Ok(tiles_of(ledger.size()).filter(move |tile| is_sealed || tile.is_full()))
 }
 
 /// Writes what a sealed ledger publishes, the checkpoint last: whoever sees it sees the tree under it.
@@ -76,8 +78,8 @@ pub(super) fn publish(ledger: &LedgerReader) -> Result<(), LedgerError> {
     if !is_checkpoint_due(ledger)? {
         return Ok(());
     }
-    tiles::write_missing(ledger)?;
-    for tile in tiles_to_keep(ledger).filter(|tile| !tile.is_full()) {
+    tiles::write_missing(ledger, 0)?;
+    for tile in tiles_to_keep(ledger)?.filter(|tile| !tile.is_full()) {
         tiles::write(ledger, tile)?;
     }
     write_checkpoint(ledger)
@@ -85,7 +87,7 @@ pub(super) fn publish(ledger: &LedgerReader) -> Result<(), LedgerError> {
 
 /// Whether the ledger is sealed, and its checkpoint is not that of the whole ledger.
 pub(super) fn is_checkpoint_due(ledger: &LedgerReader) -> Result<bool, LedgerError> {
-    if ledger.find(&Slot::Sealed).is_none() {
+    if ledger.find(&Slot::Sealed)?.is_none() {
         return Ok(false);
     }
     let found = ledger.storage.read(CHECKPOINT_FILE);

@@ -7,6 +7,8 @@ use axiom_hive_core::tlog::tile::TILE_WIDTH;
 use axiom_hive_core::tlog::{Tile, TileKind, bundle, tiles_of};
 
 use super::error::{LedgerError, Problem, Problems, io_error};
+use super::indexes::write_indexes;
+use super::nodes::Nodes;
 use super::reader::LedgerReader;
 
 /// The content of a tile of the ledger's tree.
@@ -15,7 +17,7 @@ pub(super) fn content(ledger: &LedgerReader, tile: Tile) -> Result<Vec<u8>, Ledg
         LedgerError::Damaged(Problems(vec![Problem::of_file(tile.to_string(), what)]))
     };
     if tile.kind != TileKind::Entries {
-        let hashes = tile.hashes(&ledger.log().tree);
+        let hashes = tile.hashes(&Nodes(ledger));
         return hashes.map_err(|error| outside(error.to_string()));
     }
     let first = tile.index * u64::from(TILE_WIDTH);
@@ -54,12 +56,15 @@ fn new_full_tiles(old: u64, size: u64) -> impl Iterator<Item = Tile> {
 pub(super) fn write_new(ledger: &LedgerReader, old: u64) -> Result<u64, LedgerError> {
     let size = ledger.size();
     new_full_tiles(old, size).try_for_each(|tile| write(ledger, tile))?;
+    // Only now may the tree let go of what the tiles say.
+    write_indexes(ledger)?;
     Ok(size)
 }
 
-/// Writes every full tile that is missing or cut short; a crash leaves out at most the last ones.
-pub(super) fn write_missing(ledger: &LedgerReader) -> Result<(), LedgerError> {
-    for tile in full_tiles(ledger.size()) {
+/// Writes every full tile that is missing or cut short, of those that became full since the tree had `old`
+/// entries; a crash leaves out at most the last ones.
+pub(super) fn write_missing(ledger: &LedgerReader, old: u64) -> Result<(), LedgerError> {
+    for tile in new_full_tiles(old, ledger.size()) {
         let path = tile.to_string();
         let length = ledger
             .storage

@@ -247,7 +247,7 @@ impl Handle {
 
     /// The index of the record that fills `slot`.
     pub async fn find(&self, slot: Slot) -> Result<Option<u64>, LedgerError> {
-        self.read(move |view| view.find(&slot)).await
+        self.read(move |view| view.find(&slot)).await?
     }
 
     /// A record.
@@ -262,12 +262,12 @@ impl Handle {
 
     /// The indices of a task's records, ascending.
     pub async fn task(&self, uid: String) -> Result<Vec<u64>, LedgerError> {
-        self.read(move |view| view.task(&uid)).await
+        self.read(move |view| view.task(&uid)).await?
     }
 
     /// The record whose append brought the payload with this address.
     pub async fn holder(&self, commitment: Commitment) -> Result<Option<u64>, LedgerError> {
-        self.read(move |view| view.holder(&commitment)).await
+        self.read(move |view| view.holder(&commitment)).await?
     }
 
     /// The payload with this address; `None` when it was never kept, or is erased.
@@ -283,12 +283,12 @@ impl Handle {
     /// The proof that the tree of `old` entries is a prefix of that of `new`; `None` unless
     /// `1 ≤ old ≤ new ≤ size`.
     pub async fn consistency(&self, old: u64, new: u64) -> Result<Option<Vec<Hash>>, LedgerError> {
-        self.read(move |view| view.consistency(old, new)).await
+        self.read(move |view| view.consistency(old, new)).await?
     }
 
     /// Tasks with an intent and without a terminal record.
     pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
-        self.read(LedgerReader::open_intents).await
+        self.read(LedgerReader::open_intents).await?
     }
 
     /// Reads on a thread that may wait for the disk.

@@ -14,7 +14,7 @@ pub fn close_dead_runs(
     build: &BuildRef,
 ) -> Result<Vec<TaskRef>, PipelineError> {
     let mut ended = Vec::new();
-    for open in ledger.open_intents() {
+    for open in ledger.open_intents()? {
         if open.task.uid == except {
             continue;
         }

@@ -59,7 +59,7 @@ pub async fn run_task(ledger: &mut Ledger, job: Job<'_>) -> Result<Finished, Pip
     ledger.ensure_constitution(job.prepared.reference(), &constitution)?;
     if let Some(index) = ledger.find(&Slot::Terminal {
         uid: job.task_uid.clone(),
-    }) {
+    })? {
         return recorded(ledger, &job, index);
     }
     let reference = TaskRef {
@@ -126,7 +126,7 @@ fn next_attempt(ledger: &Ledger, job: &Job<'_>) -> Result<u32, PipelineError> {
             uid: job.task_uid.clone(),
             attempt,
         });
-        let Some(index) = ledger.find(&slot) else {
+        let Some(index) = ledger.find(&slot)? else {
             return Ok(attempt);
         };
         check_same_task(ledger, job, &ledger.record(index)?)?;

@@ -12,6 +12,7 @@ mod forgery;
 mod groups;
 mod handle;
 mod independent;
+mod indexes;
 mod mutations;
 mod payloads;
 mod recovery;

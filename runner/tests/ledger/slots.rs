@@ -56,7 +56,7 @@ fn unfinished_tasks_are_listed_by_their_last_intent() {
     }
     let failed = Record::new(Body::Attempt(interrupted("a", 0)));
     ledger.append(&failed, &[]).unwrap();
-    let open = ledger.open_intents();
+    let open = ledger.open_intents().unwrap();
     let shown: Vec<_> = open
         .iter()
         .map(|o| (o.task.uid.as_str(), o.task.attempt))
@@ -64,7 +64,7 @@ fn unfinished_tasks_are_listed_by_their_last_intent() {
     assert_eq!(shown, [("b", 0), ("a", 1)]);
     let failed = Record::new(Body::Failed(interrupted("b", 0)));
     ledger.append(&failed, &[]).unwrap();
-    assert_eq!(ledger.open_intents().len(), 1);
+    assert_eq!(ledger.open_intents().unwrap().len(), 1);
 }
 
 #[test]
@@ -133,7 +133,10 @@ fn a_deletion_names_the_end_of_its_task() {
     let slot = Slot::Deleted {
         uid: "a".to_owned(),
     };
-    assert_eq!(world.open().unwrap().find(&slot), Some(first.index));
+    assert_eq!(
+        world.open().unwrap().find(&slot).unwrap(),
+        Some(first.index)
+    );
 }
 
 #[test]
@@ -152,5 +155,5 @@ fn payloads_are_bounded_and_claimed() {
     assert!(matches!(error, LedgerError::TooLarge { .. }));
     assert_eq!(ledger.view().size(), 1, "nothing was appended");
     let slot = Slot::Intent(super::fixture::task("a", 0));
-    assert_eq!(ledger.find(&slot), None);
+    assert_eq!(ledger.find(&slot).unwrap(), None);
 }

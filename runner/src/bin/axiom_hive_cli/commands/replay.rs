@@ -75,7 +75,8 @@ fn why_missing(
 }
 
 fn find(ledger: &LedgerReader, slot: &Slot, what: &str) -> Result<Record, Failure> {
-    let index = ledger.find(slot).ok_or_else(|| {
+    let found = ledger.find(slot).map_err(Failure::with(Exit::Ledger))?;
+    let index = found.ok_or_else(|| {
         Failure::new(
             Exit::Verification,
             format!("the ledger must hold the {what} ({slot})"),
