@@ -7,6 +7,7 @@
 mod canonical;
 mod commitment;
 mod model;
+mod observed;
 mod opening;
 mod reader;
 mod receipt;
@@ -21,6 +22,7 @@ pub use commitment::{
     PayloadError, PayloadView, Salt, Salts,
 };
 pub use model::*;
+pub use observed::*;
 pub use opening::{MAX_OPENING_BYTES, MAX_OPENING_SALTS, OPENING_SCHEMA, Opening, OpeningError};
 pub use receipt::{Receipt, ReceiptError, VerifiedReceipt};
 pub use sentence::explain;

@@ -12,7 +12,7 @@ use axiom_hive_core::tlog::{KeyType, Policy, SigningKey};
 use axiom_hive_runner::exit::{Exit, Failure};
 use axiom_hive_runner::ledger::storage::Disk;
 use axiom_hive_runner::ledger::{Anchor, KeyStore, Known, Ledger, LedgerReader};
-use axiom_hive_runner::ledger_service::{Addresses, Bound, Config};
+use axiom_hive_runner::ledger_service::{Addresses, Bound, Config, WitnessesConfig};
 use axiom_hive_runner::pipeline::{now_unix_ms, random_32};
 use axiom_hive_runner::tls::ServerFiles;
 use axiom_hive_runner::upkeep::{self, Upkeep};
@@ -189,7 +189,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Retain { ledger, .. } => keep(&ledger, &Upkeep::Retain),
         Command::Hold { ledger, task } => keep(&ledger, &Upkeep::Hold(task)),
         Command::Unhold { ledger, task } => keep(&ledger, &Upkeep::Unhold(task)),
-        Command::Witness(args) => witness(args),
+        Command::Witness(args) => witness(&args),
         Command::Keygen { origin, witness } => {
             let seed = random_32().map_err(Failure::with(Exit::Bug))?;
             let key_type = if witness {
@@ -213,7 +213,7 @@ fn serve(mut args: ServeArgs) -> Result<(), Failure> {
     let config = Config::parse(&read(&args.settings)?)
         .map_err(|error| in_file(&args.settings, error, Exit::Constitution))?;
     let cosigned = config.witnesses.as_ref();
-    let cosigned = cosigned.map(|witnesses| witnesses.cosigned_file());
+    let cosigned = cosigned.map(WitnessesConfig::cosigned_file);
     args.ledger.anchor.extend(cosigned);
     let ledger = open(&args.ledger)?;
     let files = ServerFiles {
@@ -234,7 +234,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(Failure::with(Exit::Bug))
 }
 
-fn witness(args: WitnessArgs) -> Result<(), Failure> {
+fn witness(args: &WitnessArgs) -> Result<(), Failure> {
     let key = read_key(&args.key)?;
     let logs: Result<Policy, _> = read(&args.logs)?.parse();
     let logs = logs.map_err(|error| in_file(&args.logs, error, Exit::Constitution))?;

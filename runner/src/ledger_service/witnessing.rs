@@ -217,9 +217,10 @@ fn said(
     }
     let before = standing.silence.as_ref().map(Silence::label);
     if before != silence.map(Silence::label) {
-        match silence {
-            Some(why) => tracing::warn!(witness = witness.name, %why, "no cosignature"),
-            None => tracing::info!(witness = witness.name, "it cosigns again"),
+        if let Some(why) = silence {
+            tracing::warn!(witness = witness.name, %why, "no cosignature");
+        } else {
+            tracing::info!(witness = witness.name, "it cosigns");
         }
     }
     standing.silence = silence.cloned();

@@ -79,17 +79,20 @@ async fn nobody() -> SocketAddr {
 }
 
 fn policy(witnesses: &[SocketAddr], quorum: &str) -> String {
-    let mut text = format!("log {}\n", ledger_key().verifying_key());
-    let mut group = format!("group enough {quorum}");
-    for (number, address) in (1..).zip(witnesses) {
+    let witnesses = (1_u8..).zip(witnesses);
+    let lines = witnesses.clone().map(|(number, address)| {
         let key = witness_key(number);
-        text += &format!(
-            "witness w{number} {} http://{address}/\n",
+        format!(
+            "witness w{number} {} http://{address}/",
             key.verifying_key()
-        );
-        group += &format!(" w{number}");
-    }
-    format!("{text}{group}\nquorum enough\n")
+        )
+    });
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let names = witnesses.map(|(number, _)| format!("w{number}"));
+    let names = names.collect::<Vec<_>>().join(" ");
+    let log = ledger_key();
+    let log = log.verifying_key();
+    format!("log {log}\n{lines}\ngroup enough {quorum} {names}\nquorum enough\n")
 }
 
 async fn served(policy: &str) -> Served {
