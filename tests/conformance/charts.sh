@@ -89,6 +89,7 @@ done <<VALUES
 --set=webhook.certManager.enabled=true,webhook.certManager.issuer.name=ca
 --set=namespaces={a,b},images.pullSecrets={p},operator.priorityClassName=high
 --set=networkPolicies.apiServer.cidrs={10.0.0.0/8},networkPolicies.metricsNamespaceLabels.a=b
+--values=tests/conformance/witnesses.yaml
 --set=networkPolicies.enabled=false,ledger.storage.accessMode=ReadWriteOnce,ledger.origin=a.example/b
 VALUES
 pass "Helm 3 and 4 lint both charts and make the same objects of $number sets of values; kubeconform and kube-score find nothing wrong"
