@@ -142,21 +142,6 @@ impl Metrics {
             metrics.body_bytes.clone(),
         );
         registry.register(
-            "witness_requests",
-            "Witnesses asked to cosign, by what came of it",
-            metrics.witness_requests.clone(),
-        );
-        registry.register(
-            "witnessed_records",
-            "Records under the newest checkpoint that enough witnesses cosigned; 0 before the first",
-            metrics.witnessed_records.clone(),
-        );
-        registry.register(
-            "witnessed_timestamp_seconds",
-            "The latest time in its cosignatures, since the Unix epoch; 0 before the first",
-            metrics.witnessed_seconds.clone(),
-        );
-        registry.register(
             "connections",
             "Open connections",
             metrics.connections.clone(),
@@ -166,7 +151,27 @@ impl Metrics {
             "Times that the certificate files changed",
             metrics.certificate_reloads.clone(),
         );
+        metrics.register_witnesses();
         metrics
+    }
+
+    fn register_witnesses(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "witness_requests",
+            "Witnesses asked to cosign, by what came of it",
+            self.witness_requests.clone(),
+        );
+        registry.register(
+            "witnessed_records",
+            "Records under the newest checkpoint that enough witnesses cosigned; 0 before the first",
+            self.witnessed_records.clone(),
+        );
+        registry.register(
+            "witnessed_timestamp_seconds",
+            "The latest time in its cosignatures, since the Unix epoch; 0 before the first",
+            self.witnessed_seconds.clone(),
+        );
     }
 
     pub(super) fn requested(

@@ -13,7 +13,7 @@ use axiom_hive_core::tlog::policy::PolicyWitness;
 use axiom_hive_core::tlog::witness::{
     MAX_COSIGNATURES_BYTES, parse_cosignatures, with_cosignature,
 };
-use axiom_hive_core::tlog::{AddCheckpoint, Checkpoint, Note, Policy};
+use axiom_hive_core::tlog::{AddCheckpoint, Checkpoint, Hash, Note, NoteError, Policy};
 use futures_util::future::join_all;
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -248,8 +248,7 @@ async fn ask(
         let (status, body) = answer(sent).await?;
         match status {
             StatusCode::OK => {
-                let malformed =
-                    |error: axiom_hive_core::tlog::NoteError| Silence::Malformed(error.to_string());
+                let malformed = |error: NoteError| Silence::Malformed(error.to_string());
                 let lines = parse_cosignatures(&body).map_err(malformed)?;
                 let note = with_cosignature(note, &witness.key, lines).map_err(malformed)?;
                 standing.size = checkpoint.size;
@@ -288,11 +287,7 @@ async fn ask(
     ))
 }
 
-async fn proof(
-    ledger: &Handle,
-    old: u64,
-    new: u64,
-) -> Result<Vec<axiom_hive_core::tlog::Hash>, Silence> {
+async fn proof(ledger: &Handle, old: u64, new: u64) -> Result<Vec<Hash>, Silence> {
     if old == 0 || old == new {
         return Ok(Vec::new());
     }

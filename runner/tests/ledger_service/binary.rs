@@ -74,6 +74,16 @@ pub(crate) fn started(child: &mut Child) -> (String, String) {
     }
 }
 
+/// As a power cut ends it.
+pub(crate) async fn kill(mut child: Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
 async fn stop(mut child: Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

@@ -8,10 +8,9 @@ use std::process::{Child, Command, Stdio};
 use axiom_hive_core::tlog::{SigningKey, VerifyingKey};
 use axiom_hive_core::wire::{AppendEntry, AppendReply, AppendRequest, ErrorCode};
 use reqwest::{Client, Response};
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::binary::{prepared, serve, started};
+use crate::binary::{kill, prepared, serve, started};
 use crate::records::{constitution, intent};
 use crate::support::refused;
 
@@ -115,15 +114,6 @@ fn begin(mut command: Command) -> (Child, String) {
     let mut child = command.spawn().unwrap();
     let (base, _) = started(&mut child);
     (child, base)
-}
-
-async fn kill(mut child: Child) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    tokio::task::spawn_blocking(move || child.wait())
-        .await
-        .unwrap()
-        .unwrap();
 }
 
 fn was_injected(dir: &Path) -> bool {

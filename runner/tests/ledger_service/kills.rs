@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Child;
 
 use axiom_hive_core::record::Body;
 use axiom_hive_core::tlog::{MemTree, SigningKey, TlogProof, VerifyingKey, leaf_hash};
@@ -13,12 +12,11 @@ use axiom_hive_core::wire::{AppendEntry, AppendReply, AppendRequest};
 use axiom_hive_runner::ledger::storage::Disk;
 use axiom_hive_runner::ledger::{Depth, KeyStore, Ledger, Trust, verify_on};
 use reqwest::Client;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::binary::{prepared, serve, started};
+use crate::binary::{kill, prepared, serve, started};
 use crate::records::{constitution, intent};
 
 const CLIENTS: usize = 3;
@@ -126,15 +124,6 @@ impl Acknowledged {
             );
         }
     }
-}
-
-async fn kill(mut child: Child) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    tokio::task::spawn_blocking(move || child.wait())
-        .await
-        .unwrap()
-        .unwrap();
 }
 
 /// One life of the service, ended with the `kill_at`-th acknowledgement.
