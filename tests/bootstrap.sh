@@ -139,7 +139,8 @@ cargo_tool() {
         return
     fi
     say "cargo install $1 $2 into .cache/tools (a few minutes, once)"
-    cargo install "$1" --version "$2" --locked --quiet --root .cache/tools \
+    # Not optimised: it is started a few times, and then builds in half the time.
+    cargo install "$1" --version "$2" --locked --debug --quiet --root .cache/tools \
         --target-dir .cache/tools-target || die "cargo could not install $1 $2"
     rm -rf .cache/tools-target
 }

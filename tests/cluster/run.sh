@@ -39,8 +39,7 @@ if ! unshare --mount --net --pid --fork true 2>/dev/null; then
     echo 'cluster: SKIPPED: needs root on Linux, with mount, network and PID namespaces' >&2
     exit
 fi
-# kwok is for measurements, not for tests.
-stage 'tools built' sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox
+stage 'tools built' sh tests/cluster/build.sh
 stage 'started' cluster up --size full
 if [ "${1:-}" = soak ]; then
     shift

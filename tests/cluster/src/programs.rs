@@ -10,7 +10,7 @@ use crate::Error;
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
-    /// The directory named by `AXIOM_HIVE_CLUSTER_BIN`, or that of `build.sh`, which builds what is missing of `tools`.
+    /// The directory named by `AXIOM_HIVE_CLUSTER_BIN`, or that of `build.sh`, which builds what is missing of `tools` (empty: of all that the full size runs).
     pub(crate) fn locate(tools: &[&str]) -> Result<Self, Error> {
         if let Some(directory) = std::env::var_os("AXIOM_HIVE_CLUSTER_BIN") {
             let directory = PathBuf::from(directory);

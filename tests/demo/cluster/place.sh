@@ -91,7 +91,7 @@ prepare_kind() {
 prepare_process() {
     sh tests/bootstrap.sh rust go cluster
     say 'Kubernetes from source, where it is not built'
-    sh tests/cluster/build.sh kubernetes etcd kube-router coredns helm testbox >"$WORK/build.log" 2>&1 ||
+    sh tests/cluster/build.sh >"$WORK/build.log" 2>&1 ||
         { tail -n 20 "$WORK/build.log" >&2; die 'Kubernetes could not be built'; }
     cargo build --locked --quiet -p axiom_hive_testcluster --bin cluster
     cluster=${CARGO_TARGET_DIR:-target}/debug/cluster
