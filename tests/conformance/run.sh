@@ -5,6 +5,8 @@
 #   reader   this folder's few lines over filippo.io/torchwood: a receipt as it is (C2SP tlog-proof)
 #   spicy    of filippo.io/torchwood: the same proof in the older form that the tool still reads
 #   vectors  of the same folder: golang.org/x/mod and torchwood read the test vectors; so does vectors.py
+#   aics-tlog of PyPI: single records in the exported tree, and that the sealed tree continues the one before
+#   litewitness of torchwood and aics-witness of PyPI: as witnesses of a ledger service
 #   Chromium runs the page of the ledger service (its WebCrypto hashes and checks signatures)
 #
 #   sh tests/conformance/run.sh
@@ -12,10 +14,11 @@
 # The ledger has more than 256 records, so that full tiles, partial tiles and a second level occur.
 set -eu
 cd "$(dirname "$0")/../.."
-sh tests/bootstrap.sh rust go python
+sh tests/bootstrap.sh rust go python demo
 export PATH="$HOME/.cargo/bin:/usr/local/go/bin:$PATH"
 TESSERA=github.com/transparency-dev/tessera/cmd/fsck@v1.0.4
 SPICY=filippo.io/torchwood/cmd/spicy@v0.9.0
+LITEWITNESS=filippo.io/torchwood/cmd/litewitness@v0.9.0
 TOOLS=$PWD/.cache/tools/bin
 WORK=$PWD/.cache/conformance
 # Two records a task (intent and outcome), and one for the constitution.
@@ -35,6 +38,15 @@ die() {
 mkdir -p "$TOOLS"
 [ -x "$TOOLS/fsck" ] || GOBIN=$TOOLS go install "$TESSERA"
 [ -x "$TOOLS/spicy" ] || GOBIN=$TOOLS go install "$SPICY"
+[ -x "$TOOLS/litewitness" ] || GOBIN=$TOOLS go install "$LITEWITNESS"
+AICS=$PWD/.cache/tools/aics
+if ! cmp -s tests/conformance/requirements.txt "$AICS/requirements.txt"; then
+    rm -rf "$AICS"
+    python3 -m venv "$AICS"
+    "$AICS/bin/pip" install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+        --requirement tests/conformance/requirements.txt
+    cp tests/conformance/requirements.txt "$AICS/"
+fi
 (cd tests/conformance/reader && go build -o "$TOOLS/reader" . && go build -o "$TOOLS/vectors" ./vectors)
 cargo build --locked --quiet -p axiom_hive_runner --bin axiom_hive_cli
 CLI=${CARGO_TARGET_DIR:-target}/debug/axiom_hive_cli
@@ -81,6 +93,20 @@ printf '\377' | dd of="$WORK/tree/tile/entries/000" bs=1 seek=100 conv=notrunc 2
 cp "$WORK/bundle" "$WORK/tree/tile/entries/000"
 pass "Tessera's fsck refuses a damaged export"
 
+# Record 0 is the constitution; each task has its intent and then, at twice its number, the record of its receipt.
+aics() {
+    command=$1
+    shift
+    "$AICS/bin/aics-tlog" "$command" --vkey-file "$WORK/vkey" --origin "$origin" --tiles "$WORK/tree" "$@" >"$WORK/aics.log" 2>&1
+}
+for task in 1 100 $TASKS; do
+    sed -n '2s/^extra //p' "$WORK/receipt-$task" | base64 -d >"$WORK/leaf"
+    aics verify-inclusion --index $((2 * task)) --leaf "$WORK/leaf" || { cat "$WORK/aics.log" >&2; die "aics-tlog refuses the record of task $task"; }
+    ! aics verify-inclusion --index $((2 * task - 1)) --leaf "$WORK/leaf" || die "aics-tlog accepts a record in another's place"
+done
+cp "$WORK/tree/checkpoint" "$WORK/before"
+pass "aics-tlog finds records in the exported tree, each at its index and at no other"
+
 # A sealed ledger is its own static tree.
 "$CLI" ledger seal "$WORK/ledger" >>"$WORK/run.log"
 rm -rf "$WORK/tree"
@@ -90,6 +116,8 @@ RECORDS=$((RECORDS + 1))
 fsck || { cat "$WORK/fsck.log" >&2; die "fsck refuses what a sealed ledger publishes"; }
 python3 tests/conformance/verify.py ledger "$WORK/ledger" "$vkey" || die "verify.py refuses a sealed ledger"
 pass "Tessera's fsck and verify.py accept a sealed ledger as it lies"
+aics verify-consistency --old-checkpoint "$WORK/before" || { cat "$WORK/aics.log" >&2; die "aics-tlog says that the seal changed history"; }
+pass "aics-tlog finds that the sealed tree continues the one before"
 
 checked=0
 for task in 1 2 64 127 128 $TASKS; do
@@ -118,6 +146,19 @@ done
 ! "$TOOLS/vectors" "$WORK/turned" >/dev/null 2>&1 || die "the Go readers accept vectors with their verdicts turned round"
 ! python3 -B tests/conformance/vectors.py "$WORK/turned" >/dev/null || die "vectors.py accepts them too"
 pass "golang.org/x/mod, torchwood and vectors.py agree with the test vectors"
+
+# Their witnesses and our service on loopback: cosignatures, and a volume that was rolled back.
+if ! command -v ssh-agent >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-client >/dev/null 2>&1 || true
+fi
+if command -v ssh-agent >/dev/null; then
+    AXIOM_HIVE_LITEWITNESS=$TOOLS/litewitness AXIOM_HIVE_AICS_WITNESS=$AICS/bin/aics-witness \
+        cargo test --workspace --locked --features axiom_hive_runner/crash-points --test ledger_service foreign >"$WORK/witnesses.log" 2>&1 ||
+        { tail -n 40 "$WORK/witnesses.log" >&2; die "foreign witnesses: see above"; }
+    pass "litewitness and aics-witness cosign together, and each finds a volume that was rolled back"
+else
+    echo 'conformance: SKIPPED: foreign witnesses: please install: openssh-client'
+fi
 
 # A browser judges what the ledger service shows: its page, with the verifier on WebCrypto.
 if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

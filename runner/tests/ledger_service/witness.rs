@@ -23,6 +23,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::records::intent;
 use crate::support::{CLIENTS, ORIGIN, Served, until};
 
+mod foreign;
+
 fn witness_key(number: u8) -> SigningKey {
     let name = format!("w{number}.example");
     SigningKey::with_type(&name, KeyType::Cosignature, &[200 + number; 32]).unwrap()
@@ -121,6 +123,11 @@ async fn witnessed(served: &Served, policy: &str) -> Option<Witnessed> {
     Some(policy.check(&response.text().await.unwrap()).unwrap())
 }
 
+async fn size_of_witnessed(served: &Served, policy: &str) -> Option<u64> {
+    let witnessed = witnessed(served, policy).await?;
+    Some(witnessed.checkpoint.size)
+}
+
 async fn metrics(served: &Served) -> String {
     served
         .caller("")
@@ -139,21 +146,11 @@ async fn what_enough_witnesses_cosigned_is_served_and_kept() {
     let none = served.caller("").get("/v1/witnessed").await;
     assert_eq!(none.status(), 404);
     served.begin(&served.operator(), &[("a", 0, "pod-a")]).await;
-    until(async || {
-        witnessed(&served, &policy)
-            .await
-            .is_some_and(|it| it.checkpoint.size == 2)
-    })
-    .await;
+    until(async || size_of_witnessed(&served, &policy).await == Some(2)).await;
     // From there on with proofs, at every size.
     for (size, uid) in [(3, "b"), (4, "c")] {
         append(&served, uid).await;
-        until(async || {
-            witnessed(&served, &policy)
-                .await
-                .is_some_and(|it| it.checkpoint.size == size)
-        })
-        .await;
+        until(async || size_of_witnessed(&served, &policy).await == Some(size)).await;
     }
     let who: Vec<usize> = witnessed(&served, &policy)
         .await
@@ -193,12 +190,7 @@ async fn what_enough_witnesses_cosigned_is_served_and_kept() {
     served.halt().await;
     drop((one, two));
     served.resume().await;
-    until(async || {
-        witnessed(&served, &policy)
-            .await
-            .is_some_and(|it| it.checkpoint.size == 4)
-    })
-    .await;
+    until(async || size_of_witnessed(&served, &policy).await == Some(4)).await;
 }
 
 #[tokio::test]
@@ -236,13 +228,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A volume that is put back to an older copy as a whole, with heads, pin and all: only somebody else
-/// can know.
 #[tokio::test]
 async fn a_witness_finds_a_volume_that_was_rolled_back() {
     let one = Running::new(1).await;
-    let policy = policy(&[one.address], "any");
-    let mut served = served(&policy).await;
+    rolled_back_volume_is_found(&policy(&[one.address], "any")).await;
+}
+
+/// A volume that is put back to an older copy as a whole, with heads, pin and all: only somebody else, the one witness of
+/// `policy`, can know.
+async fn rolled_back_volume_is_found(policy: &str) {
+    let mut served = served(policy).await;
     served.begin(&served.operator(), &[("a", 0, "pod-a")]).await;
     served.halt().await;
     let folders = ["ledger", "state", "witnessed"];
@@ -255,12 +250,7 @@ async fn a_witness_finds_a_volume_that_was_rolled_back() {
     }
     served.resume().await;
     append(&served, "b").await;
-    until(async || {
-        witnessed(&served, &policy)
-            .await
-            .is_some_and(|it| it.checkpoint.size == 3)
-    })
-    .await;
+    until(async || size_of_witnessed(&served, policy).await == Some(3)).await;
     served.halt().await;
     for folder in folders {
         let to = served.dir.path().join(folder);
