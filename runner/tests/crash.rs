@@ -72,7 +72,7 @@ fn kill_and_run_again(first: usize, kills: usize) {
         let again = hive.run(&args).expect(0);
         assert_eq!(again.stdout, format!("{prompt}\n"));
         answers.insert(uid, prompt);
-        if round % 50 == 0 {
+        if round.is_multiple_of(50) {
             hive.verify().expect(0);
         }
     }
