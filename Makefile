@@ -20,7 +20,7 @@ test: ## all tests of the workspace, with the counts of the column "test" in tes
 	@sh tests/bootstrap.sh rust python
 	@sh tests/run.sh test
 
-e2e: ## lint, larger counts, foreign tools, the test cluster, the demo, fuzzing
+e2e: ## lint, larger counts, foreign tools, the demo, fuzzing, the test cluster
 	@sh tests/bootstrap.sh rust demo go cluster faults
 	@sh tests/e2e.sh
 

@@ -24,13 +24,27 @@ seeds() {
 # shellcheck disable=SC2046 # one word a target
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"$/\1/p' fuzz/Cargo.toml | tail -n +2)
 cargo fuzz build --sanitizer none >&2
-for target in "$@"; do
-    corpus=.cache/fuzz/$target
+# fuzz TARGET: one target for its time.
+fuzz() {
+    corpus=.cache/fuzz/$1
     mkdir -p "$corpus"
     # shellcheck disable=SC2046 # one word a directory
-    cargo fuzz run --sanitizer none "$target" "$corpus" $(seeds "$target") -- \
+    cargo fuzz run --sanitizer none "$1" "$corpus" $(seeds "$1") -- \
         -max_total_time="$seconds" -max_len="$LONGEST_INPUT_BYTES" -timeout=20 -print_final_stats=1 \
-        >".cache/fuzz/$target.log" 2>&1 || { tail -n 40 ".cache/fuzz/$target.log"; exit 1; }
-    printf 'fuzz %-12s %s s, %s inputs\n' "$target" "$seconds" \
-        "$(sed -n 's/^stat::number_of_executed_units: *//p' ".cache/fuzz/$target.log")"
+        >".cache/fuzz/$1.log" 2>&1 || { tail -n 40 ".cache/fuzz/$1.log"; return 1; }
+    printf 'fuzz %-12s %s s, %s inputs\n' "$1" "$seconds" \
+        "$(sed -n 's/^stat::number_of_executed_units: *//p' ".cache/fuzz/$1.log")"
+}
+
+# Each takes one core: two at a time.
+failed=0
+while [ $# -gt 0 ]; do
+    fuzz "$1" &
+    if [ $# -gt 1 ]; then
+        fuzz "$2" || failed=1
+        shift
+    fi
+    wait $! || failed=1
+    shift
 done
+exit $failed
