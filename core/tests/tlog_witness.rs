@@ -157,7 +157,7 @@ fn a_cosignature_replaces_the_older_one_of_its_witness() {
     let (one, two) = (witness(1), witness(2));
     let note = Note::parse(&checkpoint(3).sign(&log()).unwrap()).unwrap();
     let answer = |key: &SigningKey, time| {
-        parse_cosignatures(&cosignature(&checkpoint(3), key, time)).unwrap()
+        parse_cosignatures(&cosignature(&checkpoint(3), key, time).unwrap()).unwrap()
     };
     let add = |note: &Note, key: &SigningKey, time| {
         with_cosignature(note, key.verifying_key(), answer(key, time)).unwrap()
@@ -169,7 +169,7 @@ fn a_cosignature_replaces_the_older_one_of_its_witness() {
     assert_eq!(witnessed.checkpoint, checkpoint(3));
     assert_eq!(witnessed.witnesses, [(0, 7), (1, 6)]);
     // Over another checkpoint, or by nobody that was asked.
-    let other = parse_cosignatures(&cosignature(&checkpoint(4), &one, 8)).unwrap();
+    let other = parse_cosignatures(&cosignature(&checkpoint(4), &one, 8).unwrap()).unwrap();
     let bad = with_cosignature(&note, one.verifying_key(), other).unwrap_err();
     assert!(matches!(bad, NoteError::Bad { .. }));
     let nobody = with_cosignature(&note, witness(3).verifying_key(), answer(&one, 8));

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A name is not empty and holds no Unicode space and no `+`. Types: `0x01` Ed25519 over the note's
-//! text, `0x04` Ed25519 timestamped cosignature of a checkpoint.
+//! text, `0x04` Ed25519 timestamped cosignature of a checkpoint, `0x06` ML-DSA-44 timestamped cosignature of a
+//! checkpoint. The public keys are 32, 32 and 1312 bytes long, the seeds of all private keys 32.
 //!
 //! ```
 //! use axiom_hive_core::tlog::{KeyType, VerifyingKey};
@@ -25,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::base64;
+use super::cosigned::{MlDsaPrivate, MlDsaPublic, ed25519_message, length, ml_dsa_message};
 use crate::digest::to_hex;
 
 /// Upper bound of a key's name, in bytes.
@@ -41,6 +43,8 @@ pub enum KeyType {
     Ed25519,
     /// `0x04`: Ed25519 over a time and a checkpoint, by a witness.
     Cosignature,
+    /// `0x06`: ML-DSA-44 over a time and a checkpoint that has no extension lines.
+    MlDsa44,
 }
 
 impl KeyType {
@@ -48,7 +52,19 @@ impl KeyType {
         match self {
             Self::Ed25519 => 1,
             Self::Cosignature => 4,
+            Self::MlDsa44 => 6,
         }
+    }
+
+    fn of_byte(byte: u8) -> Option<Self> {
+        let all = [Self::Ed25519, Self::Cosignature, Self::MlDsa44];
+        all.into_iter().find(|it| it.byte() == byte)
+    }
+
+    /// Whether its signatures state a time, as those of witnesses must.
+    #[must_use]
+    pub fn is_cosignature(self) -> bool {
+        self != Self::Ed25519
     }
 }
 
@@ -56,22 +72,27 @@ impl KeyType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The name breaks the rules.
-    #[error("a key name must be 1..=256 bytes without white space, control characters and \"+\"")]
+    #[error(
+        "a key name must be 1..=256 bytes (of an ML-DSA-44 key, 1..=255) without white space, control characters and \"+\""
+    )]
     Name,
     /// No vkey.
     #[error("a verifier key must be <name>+<8 hex digits>+<base64 of type and public key>")]
     Syntax,
     /// No private key.
     #[error(
-        "a private key must be PRIVATE+KEY+<name>+<8 hex digits>+<base64 of type 1 or 4 and a 32-byte seed>"
+        "a private key must be PRIVATE+KEY+<name>+<8 hex digits>+<base64 of type 1, 4 or 6 and a 32-byte seed>"
     )]
     PrivateSyntax,
     /// The key id in the vkey is not that of its key.
     #[error("the key id does not belong to this name and public key")]
     Id,
-    /// A type other than Ed25519 (1) and cosignature (4).
-    #[error("signature type {0} is not supported; types 1 and 4 are")]
+    /// A type other than Ed25519 (1), cosignature (4) and ML-DSA-44 cosignature (6).
+    #[error("signature type {0} is not supported; types 1, 4 and 6 are")]
     Type(u8),
+    /// The public key is too short or too long for its type.
+    #[error("a public key must be 32 bytes for types 1 and 4, 1312 bytes for type 6")]
+    Length,
     /// The public key is no point of the curve, or of small order.
     #[error("the public key is not a valid Ed25519 key")]
     Point,
@@ -85,7 +106,7 @@ pub(super) fn is_name(name: &str) -> bool {
             .any(|c| c.is_whitespace() || c < ' ' || c == '+')
 }
 
-fn key_id(name: &str, key_type: KeyType, public: &[u8; 32]) -> [u8; 4] {
+fn key_id(name: &str, key_type: KeyType, public: &[u8]) -> [u8; 4] {
     let digest = Sha256::new_with_prefix(name)
         .chain_update([b'\n', key_type.byte()])
         .chain_update(public)
@@ -99,19 +120,54 @@ pub struct VerifyingKey {
     name: String,
     key_type: KeyType,
     id: [u8; 4],
-    key: ed25519_dalek::VerifyingKey,
+    key: Public,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Public {
+    Ed25519(ed25519_dalek::VerifyingKey),
+    MlDsa44(MlDsaPublic),
+}
+
+impl Public {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Ed25519(key) => key.as_bytes(),
+            Self::MlDsa44(key) => key.as_bytes(),
+        }
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519(key) => Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Self::MlDsa44(key) => key.verify(message, signature),
+        }
+    }
+}
+
+fn ed25519_public(bytes: &[u8]) -> Result<Public, KeyError> {
+    let bytes = bytes.try_into().map_err(|_| KeyError::Length)?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
+    if key.is_weak() {
+        return Err(KeyError::Point);
+    }
+    Ok(Public::Ed25519(key))
 }
 
 impl VerifyingKey {
     /// A key from its parts.
-    pub fn new(name: &str, key_type: KeyType, public: &[u8; 32]) -> Result<Self, KeyError> {
-        if !is_name(name) || name.len() > MAX_NAME_BYTES {
+    pub fn new(name: &str, key_type: KeyType, public: &[u8]) -> Result<Self, KeyError> {
+        let is_short = key_type != KeyType::MlDsa44 || length(name).is_some();
+        if !is_name(name) || name.len() > MAX_NAME_BYTES || !is_short {
             return Err(KeyError::Name);
         }
-        let key = ed25519_dalek::VerifyingKey::from_bytes(public).map_err(|_| KeyError::Point)?;
-        if key.is_weak() {
-            return Err(KeyError::Point);
-        }
+        let key = match key_type {
+            KeyType::Ed25519 | KeyType::Cosignature => ed25519_public(public)?,
+            KeyType::MlDsa44 => {
+                Public::MlDsa44(MlDsaPublic::from_bytes(public).ok_or(KeyError::Length)?)
+            }
+        };
         Ok(Self {
             name: name.to_owned(),
             key_type,
@@ -147,27 +203,22 @@ impl VerifyingKey {
     /// cosignature, in seconds since the Unix epoch, and 0 for a plain signature.
     #[must_use]
     pub(super) fn verify(&self, text: &str, signature: &[u8]) -> Option<u64> {
-        match self.key_type {
-            KeyType::Ed25519 => self.verify_bytes(text.as_bytes(), signature).then_some(0),
-            KeyType::Cosignature => {
-                let (time, signature) = signature.split_first_chunk::<8>()?;
-                let time = u64::from_be_bytes(*time);
-                let message = cosigned_message(time, text);
-                (time <= MAX_TIME && self.verify_bytes(message.as_bytes(), signature))
-                    .then_some(time)
-            }
+        if self.key_type == KeyType::Ed25519 {
+            return self.key.verify(text.as_bytes(), signature).then_some(0);
+        }
+        let (time, signature) = signature.split_first_chunk::<8>()?;
+        let time = u64::from_be_bytes(*time);
+        let message = self.cosigned_message(time, text)?;
+        (time <= MAX_TIME && self.key.verify(&message, signature)).then_some(time)
+    }
+
+    /// What a cosignature of this key covers; `None` for what it cannot cover.
+    fn cosigned_message(&self, time: u64, text: &str) -> Option<Vec<u8>> {
+        match self.key {
+            Public::Ed25519(_) => Some(ed25519_message(time, text).into_bytes()),
+            Public::MlDsa44(_) => ml_dsa_message(&self.name, time, text),
         }
     }
-
-    fn verify_bytes(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
-    }
-}
-
-/// What a cosignature (type `0x04`) signs: `cosignature/v1`, the time, the checkpoint's text.
-fn cosigned_message(time: u64, text: &str) -> String {
-    format!("cosignature/v1\ntime {time}\n{text}")
 }
 
 impl fmt::Display for VerifyingKey {
@@ -202,12 +253,7 @@ impl std::str::FromStr for VerifyingKey {
         };
         let material = base64::decode(material).ok_or(KeyError::Syntax)?;
         let (type_byte, public) = material.split_first().ok_or(KeyError::Syntax)?;
-        let key_type = match type_byte {
-            1 => KeyType::Ed25519,
-            4 => KeyType::Cosignature,
-            other => return Err(KeyError::Type(*other)),
-        };
-        let public = public.try_into().map_err(|_| KeyError::Syntax)?;
+        let key_type = KeyType::of_byte(*type_byte).ok_or(KeyError::Type(*type_byte))?;
         let key = Self::new(name, key_type, public)?;
         if to_hex(&key.id) != id {
             return Err(KeyError::Id);
@@ -220,7 +266,13 @@ impl std::str::FromStr for VerifyingKey {
 #[derive(Clone)]
 pub struct SigningKey {
     public: VerifyingKey,
-    key: ed25519_dalek::SigningKey,
+    key: Private,
+}
+
+#[derive(Clone)]
+enum Private {
+    Ed25519(Box<ed25519_dalek::SigningKey>),
+    MlDsa44(MlDsaPrivate),
 }
 
 impl SigningKey {
@@ -229,10 +281,18 @@ impl SigningKey {
         Self::with_type(name, KeyType::Ed25519, seed)
     }
 
-    /// A key of any supported type; type [`KeyType::Cosignature`] makes a witness.
+    /// A key of any supported type; types [`KeyType::Cosignature`] and
+    /// [`KeyType::MlDsa44`] make a witness.
     pub fn with_type(name: &str, key_type: KeyType, seed: &[u8; 32]) -> Result<Self, KeyError> {
-        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        if key_type == KeyType::MlDsa44 {
+            let key = MlDsaPrivate::from_seed(seed);
+            let public = VerifyingKey::new(name, key_type, &key.public_bytes())?;
+            let key = Private::MlDsa44(key);
+            return Ok(Self { public, key });
+        }
+        let key = Box::new(ed25519_dalek::SigningKey::from_bytes(seed));
         let public = VerifyingKey::new(name, key_type, key.verifying_key().as_bytes())?;
+        let key = Private::Ed25519(key);
         Ok(Self { public, key })
     }
 
@@ -245,11 +305,8 @@ impl SigningKey {
             return Err(KeyError::PrivateSyntax);
         };
         let material = Zeroizing::new(base64::decode(material).ok_or(KeyError::PrivateSyntax)?);
-        let (key_type, seed) = match material.split_first() {
-            Some((1, seed)) => (KeyType::Ed25519, seed),
-            Some((4, seed)) => (KeyType::Cosignature, seed),
-            _ => return Err(KeyError::PrivateSyntax),
-        };
+        let (type_byte, seed) = material.split_first().ok_or(KeyError::PrivateSyntax)?;
+        let key_type = KeyType::of_byte(*type_byte).ok_or(KeyError::PrivateSyntax)?;
         let seed = seed.try_into().map_err(|_| KeyError::PrivateSyntax)?;
         let key = Self::with_type(name, key_type, seed)?;
         if to_hex(&key.public.id) == id {
@@ -265,7 +322,10 @@ impl SigningKey {
     #[must_use]
     pub fn to_private(&self) -> Zeroizing<String> {
         let mut material = Zeroizing::new(vec![self.public.key_type.byte()]);
-        material.extend_from_slice(self.key.as_bytes());
+        material.extend_from_slice(match &self.key {
+            Private::Ed25519(key) => key.as_bytes(),
+            Private::MlDsa44(key) => key.seed(),
+        });
         let (name, id) = (&self.public.name, to_hex(&self.public.id));
         let material = Zeroizing::new(base64::encode(&material));
         Zeroizing::new(format!("{PRIVATE_PREFIX}{name}+{id}+{}", *material))
@@ -277,15 +337,21 @@ impl SigningKey {
         &self.public
     }
 
-    /// Signs the note `text`; `time` counts for a cosignature only, in seconds since the epoch.
-    pub(super) fn sign(&self, text: &str, time: u64) -> Vec<u8> {
-        match self.public.key_type {
-            KeyType::Ed25519 => self.key.sign(text.as_bytes()).to_vec(),
-            KeyType::Cosignature => {
-                let time = time.min(MAX_TIME);
-                let signature = self.key.sign(cosigned_message(time, text).as_bytes());
-                [time.to_be_bytes().as_slice(), &signature.to_bytes()].concat()
-            }
+    /// Signs the note `text`; `time` counts for a cosignature only, in seconds since the epoch. `None` for a
+    /// text that a key of this type cannot sign.
+    pub(super) fn sign(&self, text: &str, time: u64) -> Option<Vec<u8>> {
+        if self.public.key_type == KeyType::Ed25519 {
+            return self.sign_bytes(text.as_bytes());
+        }
+        let time = time.min(MAX_TIME);
+        let signature = self.sign_bytes(&self.public.cosigned_message(time, text)?)?;
+        Some([time.to_be_bytes().as_slice(), &signature].concat())
+    }
+
+    fn sign_bytes(&self, message: &[u8]) -> Option<Vec<u8>> {
+        match &self.key {
+            Private::Ed25519(key) => Some(key.sign(message).to_vec()),
+            Private::MlDsa44(key) => key.sign(message).map(|signature| signature.to_vec()),
         }
     }
 }

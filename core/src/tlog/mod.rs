@@ -11,7 +11,7 @@
 //! | [`proof`] | inclusion and consistency proofs | RFC 6962 sections 2.1.1, 2.1.2 |
 //! | [`tile`] | hash tiles and tile paths | C2SP tlog-tiles |
 //! | [`bundle`] | entry bundles | C2SP tlog-tiles |
-//! | [`key`] | key ids, verifier keys, Ed25519 | C2SP signed-note, tlog-cosignature |
+//! | [`key`] | key ids, verifier keys, Ed25519, ML-DSA-44 | C2SP signed-note, tlog-cosignature |
 //! | [`note`] | signed notes | C2SP signed-note |
 //! | [`checkpoint`] | signed tree heads | C2SP tlog-checkpoint |
 //! | [`proof_file`] | portable proofs | C2SP tlog-proof |
@@ -21,6 +21,7 @@
 pub(crate) mod base64;
 pub mod bundle;
 pub mod checkpoint;
+mod cosigned;
 pub mod frontier;
 pub mod hash;
 pub mod key;

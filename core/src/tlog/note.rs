@@ -45,6 +45,11 @@ pub enum NoteError {
         /// Which key.
         name: String,
     },
+    /// A key of type ML-DSA-44 was to sign what it cannot cover.
+    #[error(
+        "an ML-DSA-44 key signs checkpoints only, without extension lines, whose origin is at most 255 bytes"
+    )]
+    Uncosignable,
     /// No known key signed.
     #[error("no known key signed this note")]
     Unverified,
@@ -178,7 +183,8 @@ pub fn sign_note(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> 
     if !text.ends_with('\n') || text.contains(is_forbidden) {
         return Err(NoteError::Text);
     }
-    let signatures = keys.iter().map(|key| signature_of(text, key, 0)).collect();
+    let signatures = keys.iter().map(|key| signature_of(text, key, 0));
+    let signatures = signatures.collect::<Result<_, _>>()?;
     let note = Note {
         text: text.to_owned(),
         signatures,
@@ -194,20 +200,24 @@ pub fn sign_note(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> 
 /// cosignature only. The caller has checked what the note says.
 pub fn cosign(note: &str, key: &SigningKey, time: u64) -> Result<String, NoteError> {
     let mut note = Note::parse(note)?;
-    note.signatures.push(signature_of(&note.text, key, time));
+    note.signatures.push(signature_of(&note.text, key, time)?);
     if note.signatures.len() > MAX_SIGNATURES {
         return Err(NoteError::TooLong);
     }
     Ok(note.to_string())
 }
 
-pub(super) fn signature_of(text: &str, key: &SigningKey, time: u64) -> NoteSignature {
+pub(super) fn signature_of(
+    text: &str,
+    key: &SigningKey,
+    time: u64,
+) -> Result<NoteSignature, NoteError> {
     let public = key.verifying_key();
-    NoteSignature {
+    Ok(NoteSignature {
         name: public.name().to_owned(),
         id: public.id(),
-        signature: key.sign(text, time),
-    }
+        signature: key.sign(text, time).ok_or(NoteError::Uncosignable)?,
+    })
 }
 
 /// Reads a note that at least one of `keys` signed, and none of them wrongly.

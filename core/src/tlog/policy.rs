@@ -34,12 +34,12 @@ use super::checkpoint::{Checkpoint, CheckpointError};
 use super::key::{KeyError, KeyType, VerifyingKey};
 use super::note::{Note, NoteError};
 
-/// Upper bound of a policy's text: 64 KiB.
-pub const MAX_POLICY_BYTES: usize = 64 * 1024;
+/// Upper bound of a policy's text: 256 KiB. Room for as many ML-DSA-44 keys as it may have.
+pub const MAX_POLICY_BYTES: usize = 256 * 1024;
 /// Upper bound of the logs, of the witnesses, and of the groups of one policy.
 pub const MAX_POLICY_ITEMS: usize = 32;
-/// Upper bound of a name or URL, in bytes.
-const MAX_WORD_BYTES: usize = 1024;
+/// Upper bound of a name, key or URL, in bytes: an ML-DSA-44 vkey takes up to 2016.
+const MAX_WORD_BYTES: usize = 2048;
 
 /// A log that is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct PolicyLog {
 pub struct PolicyWitness {
     /// In the policy only; its key has a name of its own.
     pub name: String,
-    /// Its key, of type cosignature.
+    /// Its key, of type cosignature or ML-DSA-44.
     pub key: VerifyingKey,
     /// What its requests begin with.
     pub url: Option<String>,
@@ -209,7 +209,7 @@ impl FromStr for Policy {
             what: what.to_owned(),
         };
         if text.len() > MAX_POLICY_BYTES {
-            return Err(no(0, "a policy must be at most 65536 bytes"));
+            return Err(no(0, "a policy must be at most 262144 bytes"));
         }
         let mut parser = Parser::default();
         for (line, words) in (1..).zip(text.lines()) {
@@ -237,12 +237,13 @@ impl FromStr for Policy {
 impl Parser {
     fn item(&mut self, words: &[&str]) -> Result<(), String> {
         if words.iter().any(|word| word.len() > MAX_WORD_BYTES) {
-            return Err("a word must be at most 1024 bytes".to_owned());
+            return Err("a word must be at most 2048 bytes".to_owned());
         }
         match *words {
             ["log", key, ref url @ ..] if url.len() < 2 => {
                 has_room(self.logs.len())?;
-                let key = key_of(key, KeyType::Ed25519, "a log's key must be of type 1")?;
+                let must = "a log's key must be of type 1";
+                let key = key_of(key, |it| it == KeyType::Ed25519, must)?;
                 if self.logs.iter().any(|log| log.key.is_same_key(&key)) {
                     return Err("two logs must have two keys".to_owned());
                 }
@@ -251,11 +252,8 @@ impl Parser {
             }
             ["witness", name, key, ref url @ ..] if url.len() < 2 => {
                 has_room(self.witnesses.len())?;
-                let key = key_of(
-                    key,
-                    KeyType::Cosignature,
-                    "a witness's key must be of type 4",
-                )?;
+                let must = "a witness's key must be of type 4 or 6";
+                let key = key_of(key, KeyType::is_cosignature, must)?;
                 if self.witnesses.iter().any(|it| it.key.is_same_key(&key)) {
                     return Err("two witnesses must have two keys".to_owned());
                 }
@@ -336,9 +334,9 @@ fn has_room(items: usize) -> Result<(), String> {
     Err("a policy must have at most 32 logs, 32 witnesses and 32 groups".to_owned())
 }
 
-fn key_of(text: &str, key_type: KeyType, must: &str) -> Result<VerifyingKey, String> {
+fn key_of(text: &str, is_fit: fn(KeyType) -> bool, must: &str) -> Result<VerifyingKey, String> {
     let key: VerifyingKey = text.parse().map_err(|error: KeyError| error.to_string())?;
-    if key.key_type() == key_type {
+    if is_fit(key.key_type()) {
         Ok(key)
     } else {
         Err(must.to_owned())

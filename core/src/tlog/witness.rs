@@ -170,9 +170,12 @@ pub fn judge(
 
 /// The answer of a witness to a checkpoint that it judged: one cosignature line. `time` is in seconds since
 /// the Unix epoch.
-#[must_use]
-pub fn cosignature(checkpoint: &Checkpoint, key: &SigningKey, time: u64) -> String {
-    signature_of(&checkpoint.to_string(), key, time).to_string()
+pub fn cosignature(
+    checkpoint: &Checkpoint,
+    key: &SigningKey,
+    time: u64,
+) -> Result<String, NoteError> {
+    Ok(signature_of(&checkpoint.to_string(), key, time)?.to_string())
 }
 
 /// Reads a witness's answer: the signature lines in it, none of them checked.

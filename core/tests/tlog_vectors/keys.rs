@@ -256,8 +256,8 @@ fn doubtful_keys() -> Vec<WrongKey> {
         ),
         (vkey(name, 0x65, &public), "a type that nobody has assigned"),
         (
-            vkey(name, 6, &[7; 1312]),
-            "ML-DSA-44: a reader need not know every type",
+            vkey(name, 5, &[7; 91]),
+            "an RFC 6962 tree head's: a reader need not know every type",
         ),
     ]
     .map(|(vkey, comment)| (Verdict::Acceptable, vkey, comment))

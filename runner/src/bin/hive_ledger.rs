@@ -79,6 +79,9 @@ enum Command {
         /// For a witness, which the name names then
         #[arg(long)]
         witness: bool,
+        /// For a witness that signs with ML-DSA-44, which a quantum computer does not break
+        #[arg(long, requires = "witness")]
+        ml_dsa: bool,
     },
     /// Print the public key (vkey) of a private key
     Vkey {
@@ -190,12 +193,16 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Hold { ledger, task } => keep(&ledger, &Upkeep::Hold(task)),
         Command::Unhold { ledger, task } => keep(&ledger, &Upkeep::Unhold(task)),
         Command::Witness(args) => witness(&args),
-        Command::Keygen { origin, witness } => {
+        Command::Keygen {
+            origin,
+            witness,
+            ml_dsa,
+        } => {
             let seed = random_32().map_err(Failure::with(Exit::Bug))?;
-            let key_type = if witness {
-                KeyType::Cosignature
-            } else {
-                KeyType::Ed25519
+            let key_type = match (witness, ml_dsa) {
+                (_, true) => KeyType::MlDsa44,
+                (true, false) => KeyType::Cosignature,
+                (false, false) => KeyType::Ed25519,
             };
             let key = SigningKey::with_type(&origin, key_type, &seed);
             let key = key.map_err(Failure::with(Exit::Input))?;

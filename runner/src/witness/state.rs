@@ -11,7 +11,7 @@ use axiom_hive_core::digest::to_hex;
 use axiom_hive_core::tlog::policy::PolicyLog;
 use axiom_hive_core::tlog::witness::{Refused, cosignature, parse_cosignatures, with_cosignature};
 use axiom_hive_core::tlog::{
-    AddCheckpoint, Checkpoint, CheckpointError, KeyType, Note, SigningKey, VerifyingKey, judge,
+    AddCheckpoint, Checkpoint, CheckpointError, Note, SigningKey, VerifyingKey, judge,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
@@ -22,7 +22,7 @@ use crate::ledger::storage::{Lock, Storage};
 #[derive(Debug, thiserror::Error)]
 pub enum WitnessError {
     /// A log's key.
-    #[error("a witness must have a key of type 4 (hive_ledger keygen --witness)")]
+    #[error("a witness must have a key of type 4 or 6 (hive_ledger keygen --witness)")]
     Key,
     /// Two keys with one name.
     #[error("the logs of a witness must have an origin each; {0} has two keys")]
@@ -84,7 +84,7 @@ impl Known {
         logs: &[PolicyLog],
         storage: Arc<dyn Storage>,
     ) -> Result<Self, WitnessError> {
-        if key.verifying_key().key_type() != KeyType::Cosignature {
+        if !key.verifying_key().key_type().is_cosignature() {
             return Err(WitnessError::Key);
         }
         let lock = storage.try_lock("lock")?.ok_or(WitnessError::Locked)?;
@@ -117,7 +117,7 @@ impl Known {
         let mut last = log.last.lock().await;
         let before = last.as_ref().map(|(_, checkpoint)| checkpoint);
         let checkpoint = judge(before, &log.key, &request)?;
-        let line = cosignature(&checkpoint, &self.key, now);
+        let line = cosignature(&checkpoint, &self.key, now).map_err(|_| Refused::Malformed)?;
         let note =
             kept(&request.note, log, self.key.verifying_key(), &line).ok_or(Refused::Malformed)?;
         let (storage, file, bytes) = (Arc::clone(&self.storage), log.file.clone(), note.clone());

@@ -27,7 +27,13 @@ mod foreign;
 
 fn witness_key(number: u8) -> SigningKey {
     let name = format!("w{number}.example");
-    SigningKey::with_type(&name, KeyType::Cosignature, &[200 + number; 32]).unwrap()
+    // Every other one signs with ML-DSA-44.
+    let key_type = if number.is_multiple_of(2) {
+        KeyType::MlDsa44
+    } else {
+        KeyType::Cosignature
+    };
+    SigningKey::with_type(&name, key_type, &[200 + number; 32]).unwrap()
 }
 
 /// The key of every service of these tests.
@@ -355,12 +361,13 @@ async fn post(base: &str, body: String) -> (u16, String) {
 async fn a_witness_that_is_killed_forgets_nothing() {
     let dir = TempDir::new().unwrap();
     let keygen = Command::new(env!("CARGO_BIN_EXE_hive_ledger"))
-        .args(["keygen", "--witness", "--origin", "w.example"])
+        .args(["keygen", "--witness", "--ml-dsa", "--origin", "w.example"])
         .output()
         .unwrap();
     std::fs::write(dir.path().join("key"), &keygen.stdout).unwrap();
     let own =
         SigningKey::from_private(std::str::from_utf8(&keygen.stdout).unwrap().trim_end()).unwrap();
+    assert_eq!(own.verifying_key().key_type(), KeyType::MlDsa44);
     let logs = format!("log {}\nquorum none\n", ledger_key().verifying_key());
     std::fs::write(dir.path().join("logs"), logs).unwrap();
     let (mut child, mut base) = program(dir.path());
