@@ -13,12 +13,14 @@
 //! | [`supervisor`] | the whole decision as a state machine: events in, commands out |
 //! | [`record`] | ledger records, canonical JSON, salted commitments and openings |
 //! | [`tlog`] | RFC 6962 tree, C2SP tiles, signed notes, checkpoints, proofs |
+//! | [`manifest`] | the checksums of an archive |
 //! | [`wire`] | what operator, supervisor and ledger service say to each other |
 
 pub mod consensus;
 pub mod constitution;
 pub mod digest;
 pub mod interceptor;
+pub mod manifest;
 pub mod record;
 pub mod supervisor;
 pub mod task;

@@ -116,3 +116,41 @@ fn assert_one_terminal_each(hive: &Hive, answers: &BTreeMap<String, String>) {
     assert_eq!(terminal.len(), answers.len());
     assert!(terminal.values().all(|count| *count == 1), "{terminal:?}");
 }
+
+/// Both halves of a succession, the seal and the first record of the new ledger, are killed at each point; the same command then ends
+/// it, with one successor.
+#[test]
+fn a_killed_rotation_is_ended_by_the_same_command() {
+    let rotate = ["ledger", "rotate", "ledger", "next"];
+    let mut killed = 0;
+    for point in CRASH_POINTS {
+        for nth in 1..=2 {
+            let hive = Hive::default();
+            hive.echo(&["hi"]).expect(0);
+            let output = hive
+                .command()
+                .args(rotate)
+                .env("AXIOM_HIVE_CRASH_AT", format!("{point}:{nth}"))
+                .output()
+                .unwrap();
+            killed += usize::from(output.status.signal() == Some(9));
+            let ended = hive.cli(&rotate).expect(0).stdout;
+            assert!(
+                ended.contains("was sealed with 4 records"),
+                "{point}:{nth}: {ended}"
+            );
+            hive.cli(&["verify", "next", "--predecessor", "ledger"])
+                .expect(0);
+            let list = hive.cli(&["ledger", "list", "next"]).expect(0).stdout;
+            assert_eq!(
+                list.matches("succession").count(),
+                1,
+                "{point}:{nth}: {list}"
+            );
+            let list = hive.cli(&["ledger", "list", "ledger"]).expect(0).stdout;
+            assert_eq!(list.matches("sealed").count(), 1, "{point}:{nth}: {list}");
+        }
+    }
+    // Nothing rotates to a new segment or cuts a tail here.
+    assert!(killed >= 2 * (CRASH_POINTS.len() - 4), "{killed} kills");
+}

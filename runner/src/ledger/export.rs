@@ -15,11 +15,10 @@
 
 use std::path::Path;
 
+use axiom_hive_core::manifest::{MANIFEST_FILE, Manifest};
 use axiom_hive_core::tlog::tiles_of;
 
-use super::archive::{
-    CHECKPOINT_FILE, KEY_FILE, MANIFEST_FILE, Manifest, README_FILE, constitutions, readme,
-};
+use super::archive::{CHECKPOINT_FILE, KEY_FILE, README_FILE, constitutions, readme};
 use super::error::{LedgerError, io_error};
 use super::reader::LedgerReader;
 use super::storage::{Disk, Storage};

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use axiom_hive_core::digest::Digest;
+use axiom_hive_core::manifest::{MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest};
 use axiom_hive_core::record::{Body, Record};
 use axiom_hive_core::tlog::tile::TILE_WIDTH;
 use axiom_hive_core::tlog::{
     Checkpoint, EMPTY_ROOT, Hash, TileKind, VerifyingKey, bundle, leaf_hashes, root_at, tiles_of,
 };
 
-use super::manifest::MAX_MANIFEST_BYTES;
-use super::{
-    CHECKPOINT_FILE, CONSTITUTIONS_FOLDER, KEY_FILE, MANIFEST_FILE, Manifest, constitution_path,
-};
+use super::{CHECKPOINT_FILE, CONSTITUTIONS_FOLDER, KEY_FILE, constitution_path};
 use crate::ledger::error::{LedgerError, Problem, io_error};
 use crate::ledger::levels::{Levels, Part};
 use crate::ledger::storage::{Disk, Storage};

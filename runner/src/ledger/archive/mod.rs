@@ -1,7 +1,6 @@
 //! The archive of a ledger: its public tree with everything that a verifier needs, and checksums.
 
 mod check;
-mod manifest;
 
 use std::fmt::Write as _;
 
@@ -11,7 +10,6 @@ use super::error::LedgerError;
 use super::reader::LedgerReader;
 
 pub use check::{ArchiveReport, verify_archive, verify_archive_on};
-pub(super) use manifest::{MANIFEST_FILE, Manifest};
 
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
 /// The key that the ledger names as its own. Who trusts it has it from elsewhere.

@@ -1,34 +1,60 @@
-//! The checksums of an archive, in the form that `sha256sum -c` reads.
+//! The checksums of an archive, in the form that `sha256sum --check` of GNU coreutils reads.
+//!
+//! One line a file, `<64 lower-case hex digits>  <path>`, sorted by the bytes of the path, which stays in the archive's folder: parts of
+//! letters, digits and `-_.+`, divided by `/`, none of them `.` or `..`. There is one text for one set of files.
+//!
+//! ```
+//! use axiom_hive_core::manifest::Manifest;
+//!
+//! let mut manifest = Manifest::default();
+//! manifest.add("tile/0/000.p/3", b"a");
+//! manifest.add("checkpoint", b"b");
+//! let text = manifest.to_text();
+//! assert_eq!(
+//!     text.lines().next(),
+//!     Some("3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d  checkpoint"),
+//! );
+//! assert_eq!(Manifest::parse(text.as_bytes()), Some(manifest));
+//! let outside = text.replace("checkpoint", "../checkpoint");
+//! assert_eq!(Manifest::parse(outside.as_bytes()), None);
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use axiom_hive_core::digest::{Digest, from_hex_32, to_hex};
+use crate::digest::{Digest, from_hex_32, to_hex};
 
-pub(in super::super) const MANIFEST_FILE: &str = "SHA256SUMS";
+/// The manifest's own file, which it does not list.
+pub const MANIFEST_FILE: &str = "SHA256SUMS";
 /// Upper bound of a manifest: some hundred million records.
-pub(super) const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
+pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
 /// Upper bound of one path, in bytes.
 const MAX_PATH_BYTES: usize = 256;
 
-/// Paths with the SHA-256 of their files: one a line, `<64 hex digits>  <path>`, sorted by path.
+/// Paths with the SHA-256 of their files.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Manifest(BTreeMap<String, Digest>);
+pub struct Manifest(BTreeMap<String, Digest>);
 
 impl Manifest {
-    pub(in super::super) fn add(&mut self, path: &str, content: &[u8]) {
+    /// Lists a file; a path that is there already gets the new content.
+    pub fn add(&mut self, path: &str, content: &[u8]) {
         self.0.insert(path.to_owned(), Digest::of(content));
     }
 
-    pub(super) fn files(&self) -> impl Iterator<Item = (&String, &Digest)> {
+    /// Every path and its digest, sorted.
+    pub fn files(&self) -> impl Iterator<Item = (&String, &Digest)> {
         self.0.iter()
     }
 
-    pub(super) fn contains(&self, path: &str) -> bool {
+    /// Whether `path` is listed.
+    #[must_use]
+    pub fn contains(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 
-    pub(in super::super) fn to_text(&self) -> String {
+    /// The one text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (path, digest) in &self.0 {
             // Writing to a string cannot fail.
@@ -38,7 +64,8 @@ impl Manifest {
     }
 
     /// Accepts exactly what [`Manifest::to_text`] writes, for paths that stay in their folder.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return None;
         }
