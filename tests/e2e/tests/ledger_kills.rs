@@ -32,7 +32,8 @@ fn constitution() -> Value {
     json!({
         "meta": {"name": "ledger-kills", "version": "1.0.0", "catalogue": 1},
         "namespaces": {},
-        "supervisor": {"maxBranches": 3, "minConsensusRatio": "0.66"},
+        // A task may wait for minutes until a node has room.
+        "supervisor": {"maxBranches": 3, "minConsensusRatio": "0.66", "taskTimeoutSeconds": 3600},
     })
 }
 
